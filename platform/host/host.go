@@ -1,0 +1,30 @@
+// Package host builds the platform.Env of the real machine.
+package host
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/haobox/haobox/platform"
+	"github.com/haobox/haobox/platform/proc"
+	"github.com/haobox/haobox/platform/syslog"
+)
+
+// RootVariable relocates / for tests and for several nodes on one machine.
+const RootVariable = "HAOBOX_ROOT"
+
+// Env returns the surroundings of this process. Nothing is opened or
+// connected before it is used.
+func Env() platform.Env {
+	return platform.Env{
+		Stdin:    os.Stdin,
+		Stdout:   os.Stdout,
+		Stderr:   os.Stderr,
+		Getenv:   os.Getenv,
+		Hostname: os.Hostname,
+		Clock:    platform.SystemClock{},
+		Runner:   proc.Runner{},
+		FS:       NewFS(os.Getenv(RootVariable)),
+		Log:      slog.New(syslog.NewHandler(os.Stderr)),
+	}
+}
