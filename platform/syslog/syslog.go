@@ -28,7 +28,9 @@ type Handler struct {
 }
 
 // NewHandler returns a handler; stderr decides between journal and syslog.
-func NewHandler(stderr *os.File) *Handler { return &Handler{sink: &sink{stderr: stderr}, tag: "haobox"} }
+func NewHandler(stderr *os.File) *Handler {
+	return &Handler{sink: &sink{stderr: stderr}, tag: "haobox"}
+}
 
 // Enabled reports true from slog.LevelInfo on.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
