@@ -48,6 +48,12 @@ type Applet struct {
 	// path; the rest are its arguments. The result is nil for exit status 0,
 	// an *ExitError for a status of the applet's own contract, and any other
 	// error for status 1 with the error's text as one line on standard error.
+	//
+	// The argument --help alone succeeds and prints on standard output, among
+	// other things, a line per option: blanks, then all spellings of the
+	// option ("   -n, --plug value  the guest"), then two blanks or a tab and
+	// the description. The test of the manual pages and the shell completion
+	// read these lines; nothing else lists an applet's options.
 	Run func(ctx context.Context, env platform.Env, args []string) error
 }
 

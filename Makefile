@@ -1,0 +1,91 @@
+# haobox: "make help" lists the targets. It needs only Go, make and git; what
+# the tests need of Debian, "make setup" (a part of "make test") installs.
+
+MODULE  := github.com/haobox/haobox
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PREFIX  ?= /usr
+DESTDIR ?=
+
+# Without the tag urfave/cli brings a Markdown renderer: 244 KiB and up to
+# 1.5 ms of every start.
+TAGS    := urfave_cli_no_docs
+LDFLAGS := -s -w -X $(MODULE)/applets/haobox.Version=$(VERSION)
+
+# Targets other than this machine's: make dist builds them all.
+DIST := linux/amd64 linux/s390x linux/ppc64le aix/ppc64
+
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=$(TAGS))
+export CGO_ENABLED ?= 0
+
+BUILD := go build -trimpath -ldflags "$(LDFLAGS)"
+# The test programs are a module of their own: tools/go.mod.
+TOOLS := CGO_ENABLED=0 GOFLAGS=-trimpath go build -C tools -o $(CURDIR)/bin/tools/
+GATE  := bin/tools/testgate
+# Time limit of one package's tests; the emulator is about nine times slower.
+TEST_TIMEOUT          ?= 10m
+TEST_TIMEOUT_EMULATED ?= 20m
+FUZZTIME              ?= 10s
+
+.NOTPARALLEL:
+.PHONY: help build dist aix install uninstall setup tools test test-unit test-race \
+	test-s390x test-fresh report check bench fuzz clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/haobox for this machine, and bin/links with a symlink per applet
+	$(BUILD) -o bin/haobox .
+	@rm -rf bin/links && mkdir -p bin/links
+	@for name in $$(bin/haobox --list); do ln -s ../haobox bin/links/$$name; done
+
+dist: ## static binaries for every target in dist/
+	@mkdir -p dist
+	@set -e; for target in $(DIST); do \
+		echo "build dist/haobox-$${target%/*}-$${target#*/}"; \
+		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(BUILD) -o dist/haobox-$${target%/*}-$${target#*/} .; \
+	done
+
+aix: ## build and vet for AIX what builds there
+	@mkdir -p dist
+	GOOS=aix GOARCH=ppc64 $(BUILD) -o dist/haobox-aix-ppc64 .
+	tools/check vet-aix
+
+setup: ## install the Debian packages that the tests need, if missing
+	tools/setup
+
+tools: ## bin/tools: the programs that run tests and benches
+	@mkdir -p bin/tools
+	@$(TOOLS) ./...
+
+test: setup build tools test-fresh test-race report ## all tests: unit, script, kernel, real clients
+
+test-fresh:
+	@rm -rf bin/test
+
+test-unit: ## unit and script tests of this machine, without setup and race detector
+	go test ./...
+
+# The race detector needs cgo; everything else is built without. By default it
+# makes every process sleep for a second at its end.
+test-race: tools
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=10 $(GATE) run -stage race -out bin/test/race.json -- \
+		go test -json -race -timeout $(TEST_TIMEOUT) ./...
+
+test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulation
+	HAOBOX_EMULATED=1 HAOBOX_EMULATOR=$$(command -v qemu-s390x-static) GOARCH=s390x \
+		$(GATE) run -stage s390x -out bin/test/s390x.json -- \
+		go test -json -short -exec $$(command -v qemu-s390x-static) -timeout $(TEST_TIMEOUT_EMULATED) ./...
+
+# Lists the skips of the stages so far; with HAOBOX_CI=1 the last one,
+# tools/check, judges them.
+report: tools
+	$(GATE) report bin/test/*.json
+
+check: setup tools ## gofmt, vet, staticcheck, lints, sizes, layering, start cost, s390x unit tests
+	tools/check
+
+fuzz: ## every fuzz target for FUZZTIME
+	tools/fuzz $(FUZZTIME)
+
+clean: ## remove bin and dist
+	rm -rf bin dist

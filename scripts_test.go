@@ -1,0 +1,28 @@
+package main
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/haobox/haobox/applets"
+	"github.com/haobox/haobox/internal/cmdtest"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected output in testdata and docs")
+
+func TestMain(m *testing.M) { cmdtest.Main(m, names(), run) }
+
+// names are all names that the binary answers to.
+func names() []string {
+	var out []string
+	for _, e := range applets.All() {
+		out = append(append(out, e.Name), e.Aliases...)
+	}
+	return out
+}
+
+// TestScripts runs testdata/*.txtar: the applets as commands.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	cmdtest.Scripts(t, "testdata", names(), *update)
+}
