@@ -61,3 +61,26 @@ const (
 	MaxListLength     = 64
 	MaxForceLength    = 12
 )
+
+// Program is the name by which z/VM's SMAPI request servers listen over IUCV.
+const Program = "DMSRSRQU"
+
+// RequestServer is the guest that serves requests over IUCV in z/VM's default
+// SMAPI configuration.
+const RequestServer = "VSMREQIU"
+
+// DialFunc makes a Dialer of a function, such as a method Dial that returns a
+// net.Conn.
+func DialFunc[C Conn](dial func(ctx context.Context) (C, error)) Dialer {
+	return dialFunc(func(ctx context.Context) (Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, err // not a nil C inside the interface
+		}
+		return conn, nil
+	})
+}
+
+type dialFunc func(ctx context.Context) (Conn, error)
+
+func (f dialFunc) Dial(ctx context.Context) (Conn, error) { return f(ctx) }
