@@ -9,7 +9,7 @@ DESTDIR ?=
 # Without the tag urfave/cli brings a Markdown renderer: 244 KiB and up to
 # 1.5 ms of every start.
 TAGS    := urfave_cli_no_docs
-LDFLAGS := -s -w -X $(MODULE)/applets/haobox.Version=$(VERSION)
+LDFLAGS := -s -w -X $(MODULE)/internal/version.version=$(VERSION)
 
 # Targets other than this machine's: make dist builds them all.
 DIST := linux/amd64 linux/s390x linux/ppc64le aix/ppc64

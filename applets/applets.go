@@ -41,13 +41,8 @@ func merge(a, b []applet.Entry) []applet.Entry {
 // well under a hundred names takes about a microsecond.
 func Find(name string) (*applet.Applet, bool) {
 	for _, e := range All() {
-		if e.Name == name {
+		if e.Answers(name) {
 			return e.Applet, true
-		}
-		for _, a := range e.Aliases {
-			if a == name {
-				return e.Applet, true
-			}
 		}
 	}
 	return nil, false
@@ -61,26 +56,22 @@ func Main(ctx context.Context, env platform.Env, argv []string) error {
 		return applet.Exitf(ExitNotFound, "haobox: called without a name; call it as haobox or as an applet")
 	}
 	name := base(argv[0])
-	if a, ok := Find(name); ok && a.Name != haobox.Name {
-		return a.Run(ctx, env, rest(name, argv))
-	}
-	if len(argv) > 1 {
-		inner := base(argv[1])
-		if a, ok := Find(inner); ok && a.Name != haobox.Name {
-			return a.Run(ctx, env, rest(inner, argv[1:]))
+	a, ok := Find(name)
+	if (!ok || a.Name == haobox.Name) && len(argv) > 1 {
+		if inner, found := Find(base(argv[1])); found {
+			a, ok, argv = inner, true, argv[1:]
+			name = base(argv[0])
 		}
 	}
-	if !strings.HasPrefix(name, haobox.Name) {
+	if !ok && strings.HasPrefix(name, haobox.Name) {
+		a, ok = Find(haobox.Name)
+	}
+	if !ok {
 		return applet.Exitf(ExitNotFound, "%s: no applet of this name; 'haobox --list' prints those in this binary", name)
 	}
-	return haobox.Run(ctx, env, All(), rest(haobox.Name, argv))
+	return a.Run(ctx, env, append([]string{name}, argv[1:]...))
 }
 
 // base is the last element of a path as a command is called; a login shell's
 // leading "-" is dropped.
 func base(arg string) string { return strings.TrimPrefix(path.Base(arg), "-") }
-
-// rest returns argv with its first element replaced by name.
-func rest(name string, argv []string) []string {
-	return append([]string{name}, argv[1:]...)
-}

@@ -6,6 +6,7 @@ package applet
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/haobox/haobox/platform"
 )
@@ -65,6 +66,11 @@ type Entry struct {
 	// Links are the places "haobox install" puts a symlink: relative to the
 	// prefix ("sbin/fence_zvm"), or absolute below the root folder.
 	Links []string
+}
+
+// Answers reports whether name is the applet's name or one of its aliases.
+func (e Entry) Answers(name string) bool {
+	return e.Name == name || slices.Contains(e.Aliases, name)
 }
 
 // ExitError carries an exit status that is part of a contract. With Err set,
