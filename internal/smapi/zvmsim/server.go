@@ -3,6 +3,7 @@ package zvmsim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -24,10 +25,10 @@ const DefaultWriteLimit = 30 * time.Second
 type ServerConfig struct {
 	// Clock is the time of the simulated system; nil means the machine's.
 	Clock platform.Clock
-	// RequestLimit and WriteLimit bound what a client can hold up, in real
-	// time; 0 means the defaults. They apply where the connection has
-	// deadlines.
+	// RequestLimit and WriteLimit bound what a client can hold up, on the
+	// clock Wall; 0 means the defaults, nil the machine's clock.
 	RequestLimit, WriteLimit time.Duration
+	Wall                     platform.Clock
 	// Observe, if set, sees every action in order. It is called with the core
 	// locked and must not call the Server; the value is its own.
 	Observe func(Action)
@@ -58,6 +59,9 @@ type Server struct {
 func NewServer(core *Core, cfg ServerConfig) *Server {
 	if cfg.Clock == nil {
 		cfg.Clock = platform.SystemClock{}
+	}
+	if cfg.Wall == nil {
+		cfg.Wall = platform.SystemClock{}
 	}
 	if cfg.RequestLimit == 0 {
 		cfg.RequestLimit = DefaultRequestLimit
@@ -228,16 +232,18 @@ func (x *Session) Serve(ctx context.Context, conn smapi.Conn) error {
 	defer conn.Close()
 	defer s.forget(id)
 	// The end of ctx closes the connection, which ends reads and writes that
-	// wait; deadlines come and go.
+	// wait.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	conn.SetDeadline(time.Now().Add(s.cfg.RequestLimit))
-	req, err := smapi.ReadRequest(conn, smapi.Limits{})
+	var req smapi.Request
+	err := s.limited(conn, s.cfg.RequestLimit, func() (err error) {
+		req, err = smapi.ReadRequest(conn, smapi.Limits{})
+		return err
+	})
 	if err != nil {
 		if _, _, answer := smapi.RequestFault(err); !answer {
 			return err
 		}
 	}
-	conn.SetDeadline(time.Time{})
 	s.Do(Request{Conn: id, Request: req, Err: err})
 
 	// The reader notices that the client goes while the answer is pending.
@@ -251,6 +257,32 @@ func (x *Session) Serve(ctx context.Context, conn smapi.Conn) error {
 	err = s.reply(ctx, conn, id, box, input)
 	conn.Close()
 	<-input
+	return err
+}
+
+// ErrSlow is why a connection is closed whose client takes too long.
+var ErrSlow = errors.New("the client took too long")
+
+// limited calls f, which reads from or writes to conn, and closes conn if that
+// takes longer than d.
+func (s *Server) limited(conn smapi.Conn, d time.Duration, f func() error) error {
+	due, stop := s.cfg.Wall.After(d)
+	defer stop()
+	over, watched := make(chan struct{}), make(chan bool)
+	go func() {
+		select {
+		case <-due:
+			conn.Close()
+			watched <- true
+		case <-over:
+			watched <- false
+		}
+	}()
+	err := f()
+	close(over)
+	if slow := <-watched; slow && err != nil {
+		return fmt.Errorf("%w: more than %v: %w", ErrSlow, d, err)
+	}
 	return err
 }
 
@@ -272,9 +304,9 @@ func (s *Server) reply(ctx context.Context, conn smapi.Conn, id ConnID, box *out
 				// One that is gone is noticed when something is written to
 				// it, or, if nothing ever is, after a while.
 				input = nil
-				t := time.NewTimer(s.cfg.WriteLimit)
-				defer t.Stop()
-				linger = t.C
+				due, stop := s.cfg.Wall.After(s.cfg.WriteLimit)
+				defer stop()
+				linger = due
 			case <-linger:
 				return errGone
 			case <-ctx.Done():
@@ -305,12 +337,14 @@ func (s *Server) write(ctx context.Context, conn smapi.Conn, b []byte, w Wire) e
 		step = 1
 	}
 	for len(b) > 0 {
-		conn.SetDeadline(time.Now().Add(s.cfg.WriteLimit))
-		if _, err := conn.Write(b[:step]); err != nil {
+		err := s.limited(conn, s.cfg.WriteLimit, func() error {
+			_, err := conn.Write(b[:step])
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		b = b[step:]
-		conn.SetDeadline(time.Time{})
 		if w.Pause > 0 && len(b) > 0 {
 			if err := s.cfg.Clock.Sleep(ctx, w.Pause); err != nil {
 				return err
