@@ -51,7 +51,8 @@ type rule struct {
 }
 
 // support are the packages that only tests import.
-var support = []string{"platform/platformtest/...", "platform/testskip", "internal/cmdtest/...", "internal/smapi/zvmsim/zvmtest"}
+var support = []string{"platform/platformtest/...", "platform/testskip", "internal/cmdtest/...", "internal/smapi/zvmsim/zvmtest",
+	"platform/corosync/corotest"}
 
 var rules = []rule{
 	{from: []string{"platform"}, forbidden: []string{"./..."},
