@@ -28,7 +28,7 @@ FUZZTIME              ?= 10s
 
 .NOTPARALLEL:
 .PHONY: help build dist aix install uninstall setup tools test test-unit test-race \
-	test-s390x test-fresh report check bench fuzz clean
+	test-s390x test-kernel test-fresh report check bench fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ help: ## list the targets
 build: ## bin/haobox for this machine, and bin/links with a symlink per applet
 	$(BUILD) -o bin/haobox .
 	@rm -rf bin/links && mkdir -p bin/links
-	@for name in $$(bin/haobox --list); do ln -s ../haobox bin/links/$$name; done
+	@for name in $$(bin/haobox --list-full | awk -F '\t' '{gsub(",", " ", $$4); print $$1, $$4}'); do ln -s ../haobox bin/links/$$name; done
 
 dist: ## static binaries for every target in dist/
 	@mkdir -p dist
@@ -50,6 +50,26 @@ aix: ## build and vet for AIX what builds there
 	GOOS=aix GOARCH=ppc64 $(BUILD) -o dist/haobox-aix-ppc64 .
 	tools/check vet-aix
 
+MANDIR  := $(DESTDIR)$(PREFIX)/share/man
+COMPDIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+install: build ## install below DESTDIR and PREFIX (/usr): binary, symlinks, manual pages, completion
+	bin/haobox install --root '$(or $(DESTDIR),/)' --prefix '$(PREFIX)'
+	@set -e; for page in man/*.[158]; do \
+		install -D -m 644 $$page '$(MANDIR)'/man$${page##*.}/$${page##*/}; \
+	done
+	install -D -m 644 packaging/completion/haobox.bash '$(COMPDIR)/haobox'
+	@set -e; for name in $$(ls bin/links); do \
+		[ "$$name" = haobox ] || ln -sf haobox '$(COMPDIR)'/$$name; \
+	done
+
+uninstall: build ## remove what install put there
+	bin/haobox uninstall --root '$(or $(DESTDIR),/)' --prefix '$(PREFIX)'
+	@set -e; for page in man/*.[158]; do \
+		rm -f '$(MANDIR)'/man$${page##*.}/$${page##*/}; \
+	done
+	@set -e; for name in $$(ls bin/links); do rm -f '$(COMPDIR)'/$$name; done
+
 setup: ## install the Debian packages that the tests need, if missing
 	tools/setup
 
@@ -57,7 +77,7 @@ tools: ## bin/tools: the programs that run tests and benches
 	@mkdir -p bin/tools
 	@$(TOOLS) ./...
 
-test: setup build tools test-fresh test-race report ## all tests: unit, script, kernel, real clients
+test: setup build tools test-fresh test-race test-kernel report ## all tests: unit, script, kernel, real clients
 
 test-fresh:
 	@rm -rf bin/test
@@ -75,6 +95,17 @@ test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulat
 	HAOBOX_EMULATED=1 HAOBOX_EMULATOR=$$(command -v qemu-s390x-static) GOARCH=s390x \
 		$(GATE) run -stage s390x -out bin/test/s390x.json -- \
 		go test -json -short -exec $$(command -v qemu-s390x-static) -timeout $(TEST_TIMEOUT_EMULATED) ./...
+
+# A real s390x kernel below the same tests, as root. -short, because its
+# processor is emulated.
+KERNEL_MODULES := af_iucv vsock_loopback
+comma := ,
+empty :=
+space := $(empty) $(empty)
+test-kernel: tools ## the tests as s390x on Debian's s390x kernel, booted under emulation
+	$(GATE) run -stage kernel -out bin/test/kernel.json -- \
+		bin/tools/vm test -arch s390x -short -packages busybox-static \
+		-modules $(subst $(space),$(comma),$(KERNEL_MODULES)) -limit $(TEST_TIMEOUT_EMULATED) ./...
 
 # Lists the skips of the stages so far; with HAOBOX_CI=1 the last one,
 # tools/check, judges them.

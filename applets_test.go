@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/haobox/haobox/applets"
-	"github.com/haobox/haobox/platform"
+	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/platform/platformtest"
 )
 
@@ -70,32 +69,62 @@ func TestApplets_Complete(t *testing.T) {
 					t.Errorf("%s does not mention the alias %s", page, alias)
 				}
 			}
-			help := helpOf(t, e.Run)
-			flags := helpFlags(help)
-			if len(flags) == 0 {
-				t.Errorf("--help shows no option at all:\n%s", help)
-			}
 			documented := pageFlags(source)
-			for _, f := range flags {
-				if !slices.Contains(documented, f) {
-					t.Errorf("%s does not mention %s, which --help does", page, f)
+			help := helpOf(t, e.Applet)
+			calls := [][]string{nil}
+			for _, c := range helpCommands(help) {
+				calls = append(calls, []string{c})
+			}
+			for _, call := range calls {
+				help := helpOf(t, e.Applet, call...)
+				flags := helpFlags(help)
+				if len(flags) == 0 {
+					t.Errorf("%s --help shows no option at all:\n%s", strings.Join(call, " "), help)
+				}
+				for _, f := range flags {
+					if !slices.Contains(documented, f) {
+						t.Errorf("%s does not mention %s, which %s --help does", page, f, strings.Join(append([]string{e.Name}, call...), " "))
+					}
+				}
+			}
+			for _, c := range calls[1:] {
+				if !strings.Contains(string(source), c[0]) {
+					t.Errorf("%s does not mention the command %s", page, c[0])
 				}
 			}
 		})
 	}
 }
 
-// helpOf returns what "NAME --help" prints on standard output.
-func helpOf(t *testing.T, run func(context.Context, platform.Env, []string) error) string {
+// helpOf returns what "NAME [COMMAND] --help" prints on standard output.
+func helpOf(t *testing.T, a *applet.Applet, command ...string) string {
 	t.Helper()
 	env := platformtest.NewEnv(t)
-	if err := run(t.Context(), env.Env, []string{t.Name()[strings.LastIndex(t.Name(), "/")+1:], "--help"}); err != nil {
-		t.Fatalf("--help: %v\n%s", err, env.Stderr.String())
+	args := append(append([]string{a.Name}, command...), "--help")
+	if err := a.Run(t.Context(), env.Env, args); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, env.Stderr.String())
 	}
 	if env.Stdout.String() == "" {
-		t.Fatalf("--help prints nothing on standard output")
+		t.Fatalf("%s prints nothing on standard output", strings.Join(args, " "))
 	}
 	return env.Stdout.String()
+}
+
+// helpCommands returns the commands of a help text: the first words of the
+// lines below "COMMANDS:", to the next empty line.
+func helpCommands(help string) []string {
+	_, list, ok := strings.Cut(help, "COMMANDS:\n")
+	if !ok {
+		return nil
+	}
+	list, _, _ = strings.Cut(list, "\n\n")
+	var out []string
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) > 0 && f[0][0] != '-' {
+			out = append(out, strings.TrimSuffix(f[0], ","))
+		}
+	}
+	return out
 }
 
 // helpLine is a line that describes an option: blanks, then its spellings.
@@ -156,6 +185,14 @@ func pageFlags(source []byte) []string {
 		}
 	}
 	return out
+}
+
+func TestHelpCommands(t *testing.T) {
+	t.Parallel()
+	help := "USAGE:\n   x [options]\n\nCOMMANDS:\n   install     copy\n   ctl, c      talk\n\nOPTIONS:\n   --help, -h  show help\n"
+	if got, want := strings.Join(helpCommands(help), " "), "install ctl"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestHelpFlags(t *testing.T) {

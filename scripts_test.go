@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"github.com/haobox/haobox/applets"
@@ -24,5 +25,9 @@ func names() []string {
 // TestScripts runs testdata/*.txtar: the applets as commands.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	scripts, err := os.ReadDir("testdata")
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts in testdata: %v", err)
+	}
 	cmdtest.Scripts(t, "testdata", names(), *update)
 }

@@ -53,8 +53,10 @@ type Applet struct {
 	// The argument --help alone succeeds and prints on standard output, among
 	// other things, a line per option: blanks, then all spellings of the
 	// option ("   -n, --plug value  the guest"), then two blanks or a tab and
-	// the description. The test of the manual pages and the shell completion
-	// read these lines; nothing else lists an applet's options.
+	// the description. Commands of an applet stand below a line "COMMANDS:",
+	// one a line, up to an empty line; each answers --help in the same way.
+	// The test of the manual pages and the shell completion read these lines;
+	// nothing else lists an applet's options.
 	Run func(ctx context.Context, env platform.Env, args []string) error
 }
 

@@ -41,7 +41,8 @@ func Main(m *testing.M, names []string, run func() int) {
 }
 
 // Scripts runs every testscript of the folder dir (*.txtar) as a subtest, with
-// the commands of Main in PATH. update rewrites what "cmp" compares with.
+// the commands of Main in PATH and the folder packaging as $PACKAGING. update
+// rewrites what "cmp" compares with.
 //
 // Beside the standard conditions there are [emulated], true under user-mode
 // emulation, and [kernel:NAME], true if the kernel has the module NAME, loaded
@@ -51,6 +52,10 @@ func Main(m *testing.M, names []string, run func() int) {
 func Scripts(t *testing.T, dir string, names []string, update bool) {
 	t.Helper()
 	wrappers := emulate(t, names)
+	packaging, err := filepath.Abs("packaging")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                dir,
 		UpdateScripts:      update,
@@ -60,6 +65,7 @@ func Scripts(t *testing.T, dir string, names []string, update bool) {
 			if wrappers != "" {
 				e.Setenv("PATH", wrappers+string(os.PathListSeparator)+e.Getenv("PATH"))
 			}
+			e.Setenv("PACKAGING", packaging)
 			e.Setenv("LC_ALL", "C.UTF-8")
 			e.Setenv("TZ", "UTC")
 			return nil
@@ -105,7 +111,7 @@ func emulate(t *testing.T, names []string) string {
 // and returns the program's path. It needs the go command.
 func Build(t testing.TB, root, path string) string {
 	t.Helper()
-	testskip.IfEmulated(t, "the go command would build for the foreign machine, which starts no programs")
+	testskip.IfForeign(t, "needs the go command")
 	out := filepath.Join(t.TempDir(), "haobox")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags=urfave_cli_no_docs", "-ldflags=-s -w", "-o", out, path)
 	cmd.Dir = root

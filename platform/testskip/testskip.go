@@ -16,6 +16,10 @@ import (
 // program of the foreign kind.
 const EmulatedVariable = "HAOBOX_EMULATED"
 
+// GuestVariable is "1" in the environment of tests that run in a virtual
+// machine of tools/vm: a real kernel and root, but no programs beside busybox.
+const GuestVariable = "HAOBOX_GUEST"
+
 // Emulated reports whether this process runs under user-mode emulation.
 func Emulated() bool { return os.Getenv(EmulatedVariable) == "1" }
 
@@ -28,7 +32,17 @@ func IfEmulated(t testing.TB, why string) {
 	}
 }
 
-// IfShort skips t under go test -short, which the emulated stage uses. why
+// IfForeign skips t where the programs of the build machine cannot be had:
+// under user-mode emulation and in a virtual machine. why says which ones.
+func IfForeign(t testing.TB, why string) {
+	t.Helper()
+	IfEmulated(t, why)
+	if os.Getenv(GuestVariable) == "1" {
+		t.Skipf("guest: %s", why)
+	}
+}
+
+// IfShort skips t under go test -short, which the stages on foreign machines use. why
 // says what takes so long.
 func IfShort(t testing.TB, why string) {
 	t.Helper()

@@ -71,6 +71,8 @@ func TestReport(t *testing.T) {
 		{"feature is nowhere", skip + `"kernel lacks softdog: ENODEV"},` + other, true, 1, "passed in no stage"},
 		{"feature is nowhere, not in CI", skip + `"kernel lacks softdog: ENODEV"},` + other, false, 0, "not accepted"},
 		{"feature is known to be absent", skip + `"kernel lacks zvm_iucv: ENODEV"},` + other, true, 0, "no stage has zvm_iucv"},
+		{"feature is known to be absent, and another is missing here", skip + `"kernel lacks zvm_iucv: ENODEV"},` +
+			`{"Stage":"race","Package":"p","Test":"TestB","Action":"skip","Reason":"kernel lacks af_iucv: EAFNOSUPPORT"},` + other, true, 0, "no stage has zvm_iucv"},
 		{"free text", skip + `"I do not feel like it"},` + pass, true, 1, "no reason"},
 		{"no why", skip + `"kernel lacks softdog: "},` + pass, true, 1, "no reason"},
 		{"short", skip + `"short: a million rounds"},` + pass, true, 0, "passed in kernel"},
