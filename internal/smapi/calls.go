@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 )
 
@@ -119,33 +118,25 @@ func trimName(s string) string {
 	return upper(s)
 }
 
-// ActiveImages lists the active images, in the server's order.
+// ActiveImages lists the active images, in the server's order. With an
+// ErrProtocol the names before the fault are returned.
 func (c *Client) ActiveImages(ctx context.Context) ([]string, error) {
-	resp, err := c.call(ctx, ImageStatusQuery, "*", nil)
-	return nameList(resp, err, ImageStatusQuery)
+	return decoded(ctx, c, ImageStatusQuery, "*", nil, decodeNames)
 }
 
 // DirectoryNames lists all images of the user directory, in the server's
-// order.
+// order. With an ErrProtocol the names before the fault are returned.
 func (c *Client) DirectoryNames(ctx context.Context) ([]string, error) {
-	resp, err := c.call(ctx, ImageNameQueryDM, c.self(), nil)
-	return nameList(resp, err, ImageNameQueryDM)
+	return decoded(ctx, c, ImageNameQueryDM, c.self(), nil, decodeNames)
 }
 
-// nameList decodes the names of a successful answer. With an ErrProtocol the
-// names before the fault are returned.
-func nameList(resp Response, err error, function string) ([]string, error) {
-	if err != nil {
-		return nil, err
-	}
-	names, err := DecodeNameArray(resp.Data)
+// decodeNames decodes a name array and normalises the names.
+func decodeNames(data []byte) ([]string, error) {
+	names, err := DecodeNameArray(data)
 	for i := range names {
 		names[i] = trimName(names[i])
 	}
-	if err != nil {
-		return names, malformed(function, "", err)
-	}
-	return names, nil
+	return names, err
 }
 
 // ImageActivate logs an image on, or all images of a list. Success means that
@@ -204,64 +195,77 @@ func (c *Client) FunctionalLevel(ctx context.Context) (int, error) {
 	return resp.Reason, nil
 }
 
-// Event is one event of a subscription.
-type Event struct {
-	Type int
-	Data []byte
+// DirectoryEntry returns the statements of an image's directory entry.
+func (c *Client) DirectoryEntry(ctx context.Context, target string) ([]string, error) {
+	return decoded(ctx, c, ImageQueryDM, target, nil, DecodeRecordArray)
 }
 
-// AppendEvent appends an event in wire form: length of what follows, type and
-// data.
-func AppendEvent(dst []byte, e Event) []byte {
-	dst = AppendInt4(dst, uint32(4+len(e.Data)))
-	dst = AppendInt4(dst, uint32(int32(e.Type)))
-	return append(dst, e.Data...)
+// ActivateTime asks when an image was logged on.
+func (c *Client) ActivateTime(ctx context.Context, target string, format DateFormat) (ActivateTime, error) {
+	return decoded(ctx, c, ImageQueryActivateTime, target, []byte{byte(format)}, DecodeActivateTime)
 }
 
-// Subscribe calls f for every event that matches key until ctx ends, f returns
-// an error, which is returned, or the server ends it. ExchangeLimit applies
-// until the server has accepted the request; the wait for events has no limit.
-func (c *Client) Subscribe(ctx context.Context, key string, f func(Event) error) error {
-	x, err := c.start(ctx, Request{Function: EventSubscribe, Target: c.self(), Params: AppendString(nil, key)})
+// ActiveConfiguration asks for memory, processors and devices of an active
+// image.
+func (c *Client) ActiveConfiguration(ctx context.Context, target string) (ImageConfiguration, error) {
+	return decoded(ctx, c, ImageActiveConfigurationQuery, target, nil, DecodeImageConfiguration)
+}
+
+// SSI asks for the state of the SSI cluster. A system that is in none answers
+// with return code 4, reason code 3008.
+func (c *Client) SSI(ctx context.Context) (SSI, error) {
+	return decoded(ctx, c, SSIQuery, "ALL", nil, DecodeSSI)
+}
+
+// SystemInformation returns the lines that describe the system.
+func (c *Client) SystemInformation(ctx context.Context) ([]string, error) {
+	return decoded(ctx, c, SystemInformationQuery, c.self(), nil, DecodeSystemInformation)
+}
+
+// DirectoryManagerLevel names the directory manager and its level.
+func (c *Client) DirectoryManagerLevel(ctx context.Context) (string, error) {
+	return decoded(ctx, c, QueryDirectoryManagerLevelDM, c.self(), nil, func(b []byte) (string, error) {
+		s, _, err := CutString(b)
+		return s, err
+	})
+}
+
+// decoded does one request and decodes the output of a successful answer. The
+// values before a fault are returned with the ErrProtocol.
+func decoded[T any](ctx context.Context, c *Client, function, target string, params []byte, decode func([]byte) (T, error)) (T, error) {
+	resp, err := c.call(ctx, function, target, params)
 	if err != nil {
-		return err
+		var zero T
+		return zero, err
 	}
-	defer x.close()
-	x.unlimited()
-	for first := true; ; first = false {
-		var body []byte
-		err := x.read(func(r io.Reader) (err error) {
-			body, err = readFrame(r, smallOutput)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		d := decoder{b: body}
-		kind := d.int4()
-		if first && len(body) == minResponse && kind == x.id {
-			// A refusal has the shape of any response.
-			ret, reason := int(int32(d.int4())), int(int32(d.int4()))
-			if ret == 0 {
-				continue
-			}
-			return &ResultError{Function: EventSubscribe, Return: ret, Reason: reason}
-		}
-		if err := f(Event{Type: int(int32(kind)), Data: d.b}); err != nil {
-			return err
-		}
+	v, err := decode(resp.Data)
+	if err != nil {
+		err = malformed(function, target, err)
 	}
+	return v, err
 }
 
-// readFrame reads a length of at least 4 and as many bytes.
-func readFrame(r io.Reader, limit int) ([]byte, error) {
-	n, err := readRequestID(r)
-	switch {
-	case err != nil:
-		return nil, err
-	case n < 4 || uint64(n) > uint64(limit):
-		return nil, fmt.Errorf("%w: event of %d bytes", ErrProtocol, n)
+// OperationState is how far an asynchronous operation is.
+type OperationState int
+
+// The states of an operation are the reason codes of
+// Query_Asynchronous_Operation_DM.
+const (
+	OperationDone    OperationState = 100
+	OperationRunning OperationState = 104
+	OperationFailed  OperationState = 108
+)
+
+// Operation asks for the state of the operation that a *ResultError with
+// return code 592 names.
+func (c *Client) Operation(ctx context.Context, id uint32) (OperationState, error) {
+	resp, err := c.call(ctx, QueryAsynchronousOperationDM, c.self(), AppendInt4(nil, id))
+	if err != nil {
+		return 0, err
 	}
-	b, err := readN(r, int(n))
-	return b, unexpected(err)
+	switch s := OperationState(resp.Reason); s {
+	case OperationDone, OperationRunning, OperationFailed:
+		return s, nil
+	}
+	return 0, malformed(QueryAsynchronousOperationDM, "", fmt.Errorf("reason code %d is no state of an operation", resp.Reason))
 }

@@ -62,7 +62,7 @@ const DefaultExchangeLimit = 60 * time.Second
 
 // Client calls functions of one SMAPI server. Every call is a connection of
 // its own. The fields are not changed by it; a Client whose fields stand still
-// is safe for concurrent use, also while Trace is called from several calls.
+// is safe for concurrent use; Trace is then called from several goroutines.
 type Client struct {
 	Dialer Dialer
 	// User is folded to upper case. With User and Password empty the server
