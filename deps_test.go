@@ -52,6 +52,7 @@ type rule struct {
 
 // support are the packages that only tests import: those whose names, or the
 // names of a folder above, end in "test" (cmdtest, corotest), and testskip.
+// Applets have the names of their commands (rg_test).
 var support = []string{"*test", "platform/testskip"}
 
 var rules = []rule{
@@ -142,7 +143,7 @@ func full(name string) string {
 func matches(path string, names []string) bool {
 	for _, n := range names {
 		if n == "*test" {
-			if slices.ContainsFunc(strings.Split(strings.TrimPrefix(path, module), "/"), func(e string) bool { return strings.HasSuffix(e, "test") }) {
+			if !strings.HasPrefix(path, module+"/applets/") && slices.ContainsFunc(strings.Split(strings.TrimPrefix(path, module), "/"), func(e string) bool { return strings.HasSuffix(e, "test") }) {
 				return true
 			}
 			continue

@@ -5,6 +5,7 @@ import (
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/applets/haobox"
+	rgtest "github.com/haobox/haobox/applets/rg_test"
 	"github.com/haobox/haobox/platform"
 )
 
@@ -18,5 +19,6 @@ func common() []applet.Entry {
 				return haobox.Run(ctx, env, All(), args)
 			},
 		}, Links: []string{"sbin/haobox"}},
+		{Applet: &rgtest.Applet, Links: []string{"sbin/rg_test"}},
 	}
 }
