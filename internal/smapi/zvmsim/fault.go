@@ -371,6 +371,9 @@ func ParseFault(text string) (Fault, error) {
 			bad("%s= has no meaning for do=%s", k, do)
 		}
 	}
+	if len(errs) == 0 && f.Effect == (Effect{}) {
+		bad("it does nothing")
+	}
 	return f, errors.Join(errs...)
 }
 

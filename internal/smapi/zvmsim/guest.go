@@ -256,28 +256,35 @@ func (c *Core) operate(ev Event) {
 		}
 		c.wentOff(g, g.name)
 	case SetGuest:
-		g.gen++
-		g.ticket, g.hookFailed, g.recycle = 0, false, nil
-		g.cause = operatorName
-		switch ev.State {
-		case Off:
-			if g.state != Off {
-				c.setState(g, Off)
-				c.push(g, EventLogoff)
-			}
-		case On:
-			if m.state == MemberDown {
-				c.refuse(fmt.Errorf("%w: member %s is down", ErrGuestState, m.name))
-				return
-			}
-			g.member, g.since = m, c.now
-			if g.state != On {
-				c.setState(g, On)
-				c.push(g, EventLogon)
-			}
-		default:
+		switch {
+		case ev.State != On && ev.State != Off:
 			c.refuse(fmt.Errorf("%w: a guest can be set to ON and OFF, not to %v", ErrGuestState, ev.State))
+		case ev.State == On && m.state == MemberDown:
+			c.refuse(fmt.Errorf("%w: member %s is down", ErrGuestState, m.name))
+		default:
+			c.setGuest(g, m, ev.State)
 		}
+	}
+}
+
+// setGuest puts a guest into a state at once.
+func (c *Core) setGuest(g *guest, m *member, to State) {
+	g.gen++
+	g.ticket, g.hookFailed, g.recycle = 0, false, nil
+	g.cause = operatorName
+	was := g.state
+	if to == On {
+		g.member, g.since = m, c.now
+	}
+	if was == to {
+		return
+	}
+	c.setState(g, to)
+	switch {
+	case to == On:
+		c.push(g, EventLogon)
+	case was != Starting:
+		c.push(g, EventLogoff)
 	}
 }
 
