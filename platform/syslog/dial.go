@@ -56,6 +56,8 @@ func (w *local) write(tag string, l slog.Level, text string) error {
 // severity maps a level to the numbers of syslog(3).
 func severity(l slog.Level) int {
 	switch {
+	case l >= slog.LevelError+4: // what root must see at once
+		return 2
 	case l >= slog.LevelError:
 		return 3
 	case l >= slog.LevelWarn:

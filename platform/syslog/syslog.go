@@ -136,6 +136,8 @@ func fieldName(key string) string {
 
 func journalPriority(l slog.Level) journal.Priority {
 	switch {
+	case l >= slog.LevelError+4:
+		return journal.PriCrit
 	case l >= slog.LevelError:
 		return journal.PriErr
 	case l >= slog.LevelWarn:
