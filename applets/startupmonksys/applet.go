@@ -1,0 +1,53 @@
+// Package startupmonksys is the startup monitor ksysmonstartup of the paper:
+// 0 when the start script was asked for on this node, else it asks for it.
+package startupmonksys
+
+import (
+	"context"
+	"os"
+
+	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/ksys"
+	"github.com/haobox/haobox/internal/ksys/ksyscli"
+	"github.com/haobox/haobox/platform"
+	"github.com/haobox/haobox/platform/src"
+	"github.com/haobox/haobox/platform/statedir"
+)
+
+const (
+	name    = "startupmonksys"
+	summary = "tell PowerHA whether the KSYS start script has to run"
+)
+
+// Applet is the row in the table.
+var Applet = applet.Applet{
+	Name: name, Section: 8, Class: applet.Agent, Summary: summary, Run: run,
+}
+
+func run(ctx context.Context, env platform.Env, args []string) error {
+	code := ksyscli.Script(ctx, env, args, ksyscli.Spec{
+		Name: name, Summary: summary, Machine: machine(), Boot: true,
+		Core: func(c ksys.Config, _ string) ksys.Core { return &ksys.Startup{Policy: c.Policy} },
+	})
+	if code != ksys.ExitOK {
+		return applet.Exit(code)
+	}
+	return nil
+}
+
+// machine joins the script to the operating system.
+func machine() ksys.Machine {
+	return ksys.Machine{
+		Commands: func(run platform.Runner, dirs, env []string, scale float64) ksys.Commands {
+			return &src.Client{Runner: run, Dirs: dirs, Env: env, Scale: scale}
+		},
+		OpenStore: func(path string) (ksys.Store, error) {
+			d, err := statedir.Open(path)
+			if err != nil {
+				return nil, err
+			}
+			return d, nil
+		},
+		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, Alive: statedir.Alive, PID: os.Getpid(),
+	}
+}
