@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/haobox/haobox/applets/applet"
+	fencezvm "github.com/haobox/haobox/applets/fence_zvm"
+	fencezvmip "github.com/haobox/haobox/applets/fence_zvmip"
 	"github.com/haobox/haobox/applets/haobox"
 	"github.com/haobox/haobox/applets/longrunmonksys"
 	rgtest "github.com/haobox/haobox/applets/rg_test"
@@ -17,6 +19,8 @@ import (
 // Linux are in table_linux.go.
 func common() []applet.Entry {
 	return []applet.Entry{
+		{Applet: &fencezvm.Applet, Links: []string{"sbin/fence_zvm"}},
+		{Applet: &fencezvmip.Applet, Links: []string{"sbin/fence_zvmip"}},
 		{Applet: &applet.Applet{
 			Name: haobox.Name, Section: 8, Class: applet.Tool, Summary: haobox.Summary,
 			Run: func(ctx context.Context, env platform.Env, args []string) error {

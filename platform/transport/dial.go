@@ -20,6 +20,21 @@ type Dialer struct {
 	Clock platform.Clock
 }
 
+// NewDialer returns the dialer for the endpoint of a server. The error wraps
+// ErrEndpoint or ErrCAFile, so that a wrong option is known before it matters.
+func NewDialer(text string, def Defaults, tls ClientTLS) (*Dialer, error) {
+	e, err := Parse(text, def)
+	if err != nil {
+		return nil, err
+	}
+	if e.Scheme == TLS {
+		if _, err := tls.config(e.Host); err != nil {
+			return nil, err
+		}
+	}
+	return &Dialer{Endpoint: e, TLS: tls}, nil
+}
+
 // Dial connects, with TLS up to the end of the handshake. A host with several
 // addresses is tried at all of them, both families in parallel. ctx bounds it
 // all.
