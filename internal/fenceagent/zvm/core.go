@@ -165,11 +165,13 @@ type member struct {
 	// seenOn says that the guest was seen on here.
 	seenOn bool
 	// stamp is the activation time before a Recycle; stamped says that it was
-	// asked for. recycled says that the Recycle was accepted, cycled that it
-	// is proven: the guest was off in between and may be on again. noCycle
-	// says that it is to be forced off and on instead.
+	// asked for, compared that it was asked for again since the last status.
+	// recycled says that a Recycle was accepted, cycled that it is proven: the
+	// guest was off in between and may be on again. noCycle says that it is to
+	// be forced off and on instead.
 	stamp    string
 	stamped  bool
+	compared bool
 	recycled bool
 	cycled   bool
 	noCycle  bool
@@ -342,7 +344,7 @@ func (c *Core) answerMember(now time.Time, i int, call Call, a *Answer) {
 // answerStatus takes in the answer to Image_Status_Query.
 func (c *Core) answerStatus(now time.Time, i int, res result, names []string) {
 	m := &c.members[i]
-	m.fault, m.missing = nil, false
+	m.fault, m.missing, m.compared = nil, false, false
 	switch {
 	case res.is(0, 12) && contains(names, c.plan.Guest):
 		m.view = unknown // it contradicts itself: ask again
@@ -435,6 +437,8 @@ func (c *Core) answerStamp(now time.Time, i int, res result, names []string) {
 		m.stamp, m.stamped, m.next = stamp, true, now // the Recycle is next
 	case stamp != "" && m.stamp != "" && stamp != m.stamp:
 		m.view, m.asked, m.cycled = off, now, true
+	case res.ret == 0:
+		m.compared, m.next = true, now // the same activation as before
 	default:
 		m.view = unknown
 	}
@@ -562,15 +566,15 @@ func (c *Core) early(i int) bool {
 func (c *Core) drive(now time.Time, i int, acts *Actions) {
 	m := &c.members[i]
 	since := now.Sub(m.changed)
-	if m.recycled && since >= c.plan.PowerTimeout/2 {
+	if m.recycled && !m.noCycle && since >= c.plan.PowerTimeout/2 {
 		// Accepted, but not proven in half of the time.
-		m.recycled, m.noCycle, m.changed = false, true, time.Time{}
+		m.noCycle, m.changed = true, time.Time{}
 		c.warnf("%sImage_Recycle of guest %s cannot be proven; forcing it off and on instead", c.name(i), c.plan.Guest)
 	}
 	function, param := smapi.ImageStatusQuery, ""
 	switch cycle := c.plan.Cycle && c.plan.Action == fenceagent.Reboot && !m.noCycle; {
 	case c.plan.Action == fenceagent.Status || m.view != on:
-	case cycle && !m.stamped, cycle && m.recycled && m.stamp != "":
+	case cycle && !m.stamped, m.recycled && m.stamp != "" && !m.compared:
 		function = smapi.ImageQueryActivateTime
 	case cycle && !m.recycled:
 		function = smapi.ImageRecycle
