@@ -103,8 +103,8 @@ type Call struct {
 type Answer struct {
 	ID             int
 	Return, Reason int
-	// Names is the content of a name array, the member lines of SSI_Query,
-	// or date and time of Image_Query_Activate_Time.
+	// Names is the content of a name array, the states of the members by
+	// SSI_Query, or date and time of Image_Query_Activate_Time.
 	Names []string
 	// Err is set if there is no return code: no connection, lost, garbled.
 	Err error
@@ -649,8 +649,8 @@ func (c *Core) answerSSI(a *Answer) {
 		return
 	}
 	down, silent := 0, 0
-	for _, line := range a.Names {
-		if slices.ContainsFunc(strings.Fields(line), func(w string) bool { return strings.EqualFold(w, "down") }) {
+	for _, state := range a.Names {
+		if strings.EqualFold(state, "down") {
 			down++
 		}
 	}

@@ -269,7 +269,7 @@ func TestCore(t *testing.T) {
 			world: func() *world {
 				w := newWorld(powerOn, powerOff)
 				w.members[1].closed = true
-				w.members[0].lines = []string{"1 ZVM1 Joined", "2 ZVM2 Down"}
+				w.members[0].lines = []string{"Joined", "Down"}
 				return w
 			}(),
 			plan: func(p *Plan) { p.Unreachable = UnreachableDown },
@@ -280,7 +280,7 @@ func TestCore(t *testing.T) {
 			world: func() *world {
 				w := newWorld(powerOn, powerOff)
 				w.members[1].closed = true
-				w.members[0].lines = []string{"1 ZVM1 Joined", "2 ZVM2 Isolated"}
+				w.members[0].lines = []string{"Joined", "Isolated"}
 				return w
 			}(),
 			plan: func(p *Plan) { p.Unreachable = UnreachableDown },

@@ -75,14 +75,10 @@ func (d *device) send(ctx context.Context, call Call) Answer {
 	case smapi.ImageNameQueryDM:
 		req.Target = d.self
 	case smapi.ImageQueryActivateTime:
-		req.Params = []byte{activateTimeFormat}
+		req.Params = []byte{byte(smapi.DateYYYYMMDD)} // any would do: they are only compared
 	}
 	return d.do(ctx, call.ID, call.Member, req)
 }
-
-// activateTimeFormat is yyyy-mm-dd of Image_Query_Activate_Time; any would
-// do, the answers are only compared.
-const activateTimeFormat = 4
 
 // do sends a request to a member and reads from the answer what the core
 // needs. An answer that says success and cannot be read is no answer.
@@ -95,9 +91,16 @@ func (d *device) do(ctx context.Context, id, member int, req smapi.Request) Answ
 		case smapi.ImageStatusQuery, smapi.ImageNameQueryDM:
 			a.Names, err = smapi.DecodeNameArray(resp.Data)
 		case smapi.ImageQueryActivateTime:
-			a.Names = []string{string(resp.Data)} // only compared
+			var t smapi.ActivateTime
+			if t, err = smapi.DecodeActivateTime(resp.Data); err == nil {
+				a.Names = []string{t.Date, t.Time}
+			}
 		case smapi.SSIQuery:
-			a.Names = nil
+			var ssi smapi.SSI
+			ssi, err = smapi.DecodeSSI(resp.Data)
+			for _, m := range ssi.Members {
+				a.Names = append(a.Names, m.State)
+			}
 		}
 		if err != nil {
 			a.Err = &smapi.TransportError{Function: req.Function, Target: req.Target, Kind: smapi.ErrProtocol, Err: err}

@@ -36,7 +36,7 @@ type system struct {
 	until time.Time // end of stopping or starting
 	// dead never answers; closed refuses connections.
 	dead, closed bool
-	lines        []string // SSI_Query
+	lines        []string // states by SSI_Query
 	noDirectory  bool
 }
 
