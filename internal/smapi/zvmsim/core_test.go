@@ -402,14 +402,14 @@ func TestSSI_MemberStates(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	b.want("members", states(), "ZVM1=JOINED ZVM2=JOINED")
+	b.want("members", states(), "ZVM1=Joined ZVM2=Joined")
 	b.step(SetMember{Member: "zvm2", State: MemberIsolated})
-	b.want("members", states(), "ZVM1=JOINED ZVM2=ISOLATED")
+	b.want("members", states(), "ZVM1=Joined ZVM2=Isolated")
 	b.want("guest of an isolated member", b.state("CNODE2"), "ON")
 	b.step(Die{Guest: "CNODE1"})
 	b.want("activate on an isolated member", b.askAt("ZVM2", "", request(smapi.ImageActivate, "CNODE1")), "8/3006")
 	b.step(SetMember{Member: "zvm2", State: MemberDown})
-	b.want("members", states(), "ZVM1=JOINED ZVM2=DOWN")
+	b.want("members", states(), "ZVM1=Joined ZVM2=Down")
 	b.want("guest of a member that is down", b.state("CNODE2"), "OFF")
 	b.want("a member that is down", b.askAt("ZVM2", "", query), "none")
 

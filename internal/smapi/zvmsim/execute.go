@@ -91,7 +91,8 @@ func (c *Core) executeFunction(j *job, pretend bool) answer {
 		return answer{idOnly: true}
 	case smapi.EventStreamAdd:
 		if !pretend {
-			c.publish(m, int(int32(binary.BigEndian.Uint32(j.req.Params))), j.req.Params[4:])
+			e := smapi.Event{Type: int(int32(binary.BigEndian.Uint32(j.req.Params))), Data: j.req.Params[4:]}
+			c.publish(m, e, string(e.Data))
 		}
 		return answer{}
 	}
@@ -270,20 +271,21 @@ func (c *Core) ssiQuery(j *job) answer {
 	if !s.ssi() {
 		return answer{ret: 4, reason: 3008}
 	}
-	beat := c.now.Format("2006-01-02 15:04:05")
-	out := strings.Join([]string{s.Name, "STABLE", "ENABLED", "SSIPDR on EC30", ""}, "\x00")
-	b := smapi.AppendInt4([]byte(out), uint32(len(s.members)))
+	out := smapi.SSI{Name: s.Name, Mode: "Stable", CrossSystemTimeouts: "Enabled", PDR: "SSIPDR_on_EC30"}
+	beat := c.now.Format("01/02/2006_15:04:05")
 	for _, m := range s.members {
-		state := "JOINED"
+		state := "Joined"
 		switch m.state {
 		case MemberDown:
-			state = "DOWN"
+			state = "Down"
 		case MemberIsolated:
-			state = "ISOLATED"
+			state = "Isolated"
 		}
-		b = append(b, fmt.Sprintf("%d %s %s %s %s\x00", m.slot, m.name, state, beat, beat)...)
+		out.Members = append(out.Members, smapi.SSIMember{
+			Slot: m.slot, System: m.name, State: state, PDRHeartbeat: beat, ReceivedHeartbeat: beat,
+		})
 	}
-	return answer{data: b}
+	return answer{data: smapi.EncodeSSI(out)}
 }
 
 // operation is Query_Asynchronous_Operation_DM.

@@ -76,7 +76,7 @@ func (c *Core) cameOn(g *guest) {
 	g.since = c.now
 	c.setState(g, On)
 	c.operatorLine(g.member, "AUTO LOGON *** %s USERS = %d BY %s", g.name, c.users(g.member), g.by)
-	c.push(g, EventLogon)
+	c.push(g, smapi.GuestLogon, smapi.GuestRunnable)
 	if g.def.LogonHook {
 		c.ticket++
 		c.emit(Hook{Ticket: c.ticket, System: g.sys.Name, Member: g.member.name, Guest: g.name, Event: On})
@@ -92,7 +92,7 @@ func (c *Core) loggedOff(g *guest) {
 	g.ticket = 0
 	c.setState(g, Off)
 	c.operatorLine(g.member, "GRAF %s LOGOFF AS %s USERS = %d FORCED BY %s", g.terminal, g.name, c.users(g.member), g.by)
-	c.push(g, EventLogoff)
+	c.push(g, smapi.GuestLogoff)
 	if again != nil {
 		c.start(g, again, g.by, g.cause)
 	}
@@ -111,7 +111,7 @@ func (c *Core) wentOff(g *guest, cause string) {
 		if g.member.state != MemberDown {
 			c.operatorLine(g.member, "GRAF %s LOGOFF AS %s USERS = %d", g.terminal, g.name, c.users(g.member))
 		}
-		c.push(g, EventLogoff)
+		c.push(g, smapi.GuestLogoff)
 	}
 	if again != nil {
 		c.start(g, again, g.by, g.cause)
@@ -163,20 +163,20 @@ func (c *Core) operatorLine(m *member, format string, args ...any) {
 	c.emit(Operator{Time: c.now, Member: m.name, Line: c.now.Format("15:04:05") + " " + operatorName + " *3 " + fmt.Sprintf(format, args...)})
 }
 
-// The events of Event_Subscribe that the core sends, with the user id as data:
-// classes 0 and 1 of CP's *VMEVENT service.
-const (
-	EventLogon  = 0
-	EventLogoff = 1
-)
+// push tells the subscribers of the guest's member; the key of a subscription
+// is compared with the start of the guest's name.
+func (c *Core) push(g *guest, kinds ...smapi.GuestEventKind) {
+	list := make([]smapi.GuestEvent, 0, len(kinds))
+	for _, k := range kinds {
+		list = append(list, smapi.GuestEvent{Kind: k, Guest: g.name})
+	}
+	c.publish(g.member, smapi.EncodeGuestEvents(list...), g.name)
+}
 
-// push tells the subscribers of the guest's member.
-func (c *Core) push(g *guest, kind int) { c.publish(g.member, kind, []byte(g.name)) }
-
-func (c *Core) publish(m *member, kind int, data []byte) {
+func (c *Core) publish(m *member, e smapi.Event, key string) {
 	for _, cn := range c.subscribers {
-		if cn.member == m && m.state != MemberHung && strings.HasPrefix(string(data), cn.matchKey) {
-			c.emit(Push{Conn: cn.id, Event: smapi.Event{Type: kind, Data: data}})
+		if cn.member == m && m.state != MemberHung && strings.HasPrefix(key, cn.matchKey) {
+			c.emit(Push{Conn: cn.id, Event: e})
 		}
 	}
 }
@@ -282,9 +282,9 @@ func (c *Core) setGuest(g *guest, m *member, to State) {
 	c.setState(g, to)
 	switch {
 	case to == On:
-		c.push(g, EventLogon)
+		c.push(g, smapi.GuestLogon, smapi.GuestRunnable)
 	case was != Starting:
-		c.push(g, EventLogoff)
+		c.push(g, smapi.GuestLogoff)
 	}
 }
 

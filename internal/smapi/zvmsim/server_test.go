@@ -280,7 +280,10 @@ func TestServer_Events(t *testing.T) {
 		if _, err := c.ImageRecycle(ctx, "CNODE2"); err != nil {
 			t.Fatal(err)
 		}
-		want := []smapi.Event{{Type: zvmsim.EventLogoff, Data: []byte("CNODE2")}, {Type: zvmsim.EventLogon, Data: []byte("CNODE2")}}
+		want := []smapi.Event{
+			smapi.EncodeGuestEvents(smapi.GuestEvent{Kind: smapi.GuestLogoff, Guest: "CNODE2"}),
+			smapi.EncodeGuestEvents(smapi.GuestEvent{Kind: smapi.GuestLogon, Guest: "CNODE2"}, smapi.GuestEvent{Kind: smapi.GuestRunnable, Guest: "CNODE2"}),
+		}
 		if diff := cmp.Diff(want, []smapi.Event{<-events, <-events}); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
