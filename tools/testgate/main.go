@@ -23,10 +23,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -221,8 +222,10 @@ func (r *reader) finish() []result {
 	return r.results
 }
 
-// reason is the text given to t.Skip: the last line of the output that is not
-// go test's own. "    file_test.go:12: text" loses its place.
+// reason is the text given to t.Skip: the first line of the output in a form
+// of package platform/testskip, else the last line that is not go test's own.
+// "    file_test.go:12: text" loses its place. (A testscript prints its log after
+// the reason.)
 func reason(output []string) string {
 	text := ""
 	for line := range strings.Lines(strings.Join(output, "")) {
@@ -232,6 +235,9 @@ func reason(output []string) string {
 		}
 		if place, rest, ok := strings.Cut(s, ": "); ok && strings.Contains(place, ".go:") {
 			s = rest
+		}
+		if _, known := classify(s); known {
+			return s
 		}
 		text = s
 	}
@@ -314,7 +320,8 @@ func judge(w io.Writer, all []result, absent map[string]bool) int {
 			excused[k] = f
 		}
 	}
-	var lines []string
+	// Tests that skip for the same reason share a line.
+	tests := map[string][]string{}
 	bad := 0
 	for _, r := range all {
 		if r.Action != "skip" {
@@ -336,11 +343,14 @@ func judge(w io.Writer, all []result, absent map[string]bool) int {
 			verdict = "NOT ACCEPTED: passed in no stage"
 			bad++
 		}
-		lines = append(lines, fmt.Sprintf("skip: %s %s.%s: %s [%s]", r.Stage, r.Package, r.Test, r.Reason, verdict))
+		line := fmt.Sprintf("skip in %s, %s: %s", r.Stage, verdict, r.Reason)
+		tests[line] = append(tests[line], r.Package+"."+r.Test)
 	}
-	sort.Strings(lines)
-	for _, l := range lines {
-		fmt.Fprintln(w, l)
+	for _, line := range slices.Sorted(maps.Keys(tests)) {
+		fmt.Fprintln(w, line)
+		for _, name := range slices.Sorted(slices.Values(tests[line])) {
+			fmt.Fprintf(w, "\t%s\n", name)
+		}
 	}
 	return bad
 }

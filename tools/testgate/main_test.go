@@ -54,6 +54,21 @@ func TestReader(t *testing.T) {
 	}
 }
 
+func TestReason(t *testing.T) {
+	t.Parallel()
+	cases := []struct{ name, output, want string }{
+		{"own test", "=== RUN   TestA\n    a_test.go:3: short: slow\n--- SKIP: TestA (0.00s)\n", "short: slow"},
+		{"script", "    testscript.go:5: guest: no bash\n    testscript.go:9: # a: comment\n        > [!exec:bash] skip 'guest: no bash'\n", "guest: no bash"},
+		{"free text", "    a_test.go:3: first\n    a_test.go:4: not today\n", "not today"},
+		{"none", "=== RUN   TestA\n", ""},
+	}
+	for _, tc := range cases {
+		if got := reason([]string{tc.output}); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestReport(t *testing.T) {
 	t.Parallel()
 	const skip = `{"Stage":"race","Package":"p","Test":"TestB","Action":"skip","Reason":`
