@@ -402,7 +402,11 @@ func (r *request) plan(login, shell, power time.Duration) Plan {
 	p := Plan{
 		Action: r.action, Members: r.names, Cycle: v.Text("method") == "cycle",
 		ForceTime: strings.ToUpper(v.Text("force_time")), MissingAsOff: v.Bool("missing_as_off"),
-		LookLimit: login + shell, CallLimit: login + shell, PowerTimeout: power,
+		// A refused connection is tried again for as long as an exchange may
+		// take, also when the caller has taken over the limits: it has other
+		// devices to try.
+		LookLimit: v.Duration("login_timeout") + v.Duration("shell_timeout"),
+		CallLimit: login + shell, PowerTimeout: power,
 		PowerWait: v.Duration("power_wait"), PollInterval: v.Duration("stonith_status_sleep"),
 		OnAttempts: v.Int("retry_on"),
 	}

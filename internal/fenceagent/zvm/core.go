@@ -71,7 +71,8 @@ type Plan struct {
 	// MissingExplicit says that MissingAsOff was asked for, not a default.
 	MissingExplicit bool
 	Unreachable     Unreachable
-	// LookLimit bounds the time until a member gives its first answer.
+	// LookLimit is how long a member is asked again that has not answered yet;
+	// the last call may take CallLimit more.
 	LookLimit time.Duration
 	// CallLimit bounds one call.
 	CallLimit time.Duration
@@ -263,7 +264,7 @@ func (c *Core) Step(now time.Time, a *Answer) Actions {
 // stageEnd is when a stage that starts now must be over.
 func (c *Core) stageEnd(now time.Time) time.Time {
 	if c.plan.Action == fenceagent.Status {
-		return now.Add(c.plan.LookLimit)
+		return now.Add(c.plan.LookLimit + c.plan.CallLimit)
 	}
 	return now.Add(c.plan.LookLimit + c.plan.PowerTimeout)
 }

@@ -145,6 +145,15 @@ func TestCore(t *testing.T) {
 			want: "ok", calls: "Status_Query Deactivate Status_Query Deactivate Status_Query",
 		},
 		{
+			name: "a status that says not active and names the guest is no answer", action: "off",
+			world: func() *world {
+				w := newWorld(powerOn)
+				w.faults = []fault{{kind: "code", reason: 12, names: []string{"CNODE1"}}}
+				return w
+			}(),
+			want: "ok", calls: "Status_Query Deactivate Status_Query",
+		},
+		{
 			name: "a guest that does not go off is a failure", action: "off",
 			world: func() *world { w := newWorld(powerOn); w.logoff = time.Hour; return w }(),
 			want:  "Failed: Timed out waiting to power OFF", calls: "Status_Query Deactivate Status_Query",

@@ -57,6 +57,7 @@ type fault struct {
 	// (not done, answer lost), "lie" (answered, not done), "code".
 	kind        string
 	ret, reason int
+	names       []string // that come with the code
 	delay       time.Duration
 }
 
@@ -227,7 +228,7 @@ func (w *world) answer(c Call) pending {
 	case f.kind == "lie":
 		return pending{at, Answer{ID: c.ID}}
 	case f.kind == "code":
-		return pending{at, Answer{ID: c.ID, Return: f.ret, Reason: f.reason}}
+		return pending{at, Answer{ID: c.ID, Return: f.ret, Reason: f.reason, Names: f.names}}
 	case f.kind == "drop":
 		return pending{at, Answer{ID: c.ID, Err: errLost}}
 	}
