@@ -24,6 +24,9 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// Taken and dropped, so that a reader who is gone is an error of the write
+	// and never ends an agent; children still get the default.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	env := host.Env()
 	err := applets.Main(ctx, env, os.Args)
 	var exit *applet.ExitError
