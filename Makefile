@@ -27,7 +27,7 @@ TEST_TIMEOUT_EMULATED ?= 20m
 FUZZTIME              ?= 10s
 
 .NOTPARALLEL:
-.PHONY: help build dist aix install uninstall setup tools test test-unit test-race \
+.PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-race \
 	test-s390x test-kernel test-fresh report check bench fuzz clean
 
 help: ## list the targets
@@ -44,6 +44,10 @@ dist: ## static binaries for every target in dist/
 		echo "build dist/haobox-$${target%/*}-$${target#*/}"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(BUILD) -o dist/haobox-$${target%/*}-$${target#*/} .; \
 	done
+
+rpm: build dist ## RPM packages of the Linux binaries in dist/rpm
+	rm -rf dist/rpm
+	tools/rpm '$(VERSION)' dist/rpm s390x=dist/haobox-linux-s390x ppc64le=dist/haobox-linux-ppc64le x86_64=dist/haobox-linux-amd64
 
 aix: ## build and vet for AIX what builds there
 	@mkdir -p dist
