@@ -9,6 +9,7 @@ import (
 	"github.com/haobox/haobox/applets/haobox"
 	"github.com/haobox/haobox/applets/longrunmonksys"
 	rgtest "github.com/haobox/haobox/applets/rg_test"
+	"github.com/haobox/haobox/applets/smapictl"
 	"github.com/haobox/haobox/applets/startksys"
 	"github.com/haobox/haobox/applets/startupmonksys"
 	"github.com/haobox/haobox/applets/stopksys"
@@ -29,6 +30,7 @@ func common() []applet.Entry {
 		}, Links: []string{"sbin/haobox"}},
 		{Applet: &longrunmonksys.Applet, Aliases: []string{"longrunmonksys.sh"}, Links: []string{"lib/haobox/ksys/longrunmonksys"}},
 		{Applet: &rgtest.Applet, Links: []string{"sbin/rg_test"}},
+		{Applet: &smapictl.Applet, Links: []string{"sbin/smapictl"}},
 		{Applet: &startksys.Applet, Aliases: []string{"startksys.sh"}, Links: []string{"lib/haobox/ksys/startksys"}},
 		{Applet: &startupmonksys.Applet, Aliases: []string{"startupmonksys.sh"}, Links: []string{"lib/haobox/ksys/startupmonksys"}},
 		{Applet: &stopksys.Applet, Aliases: []string{"stopksys.sh"}, Links: []string{"lib/haobox/ksys/stopksys"}},

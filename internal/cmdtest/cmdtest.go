@@ -13,10 +13,12 @@
 package cmdtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -49,6 +51,9 @@ func Main(m *testing.M, names []string, run func() int) {
 // or built in. A script may skip only in the forms of package testskip:
 //
 //	[!kernel:vsock_loopback] skip 'kernel lacks vsock_loopback: no such module'
+//
+// Beside the standard commands there is "status N COMMAND [ARG]", which is
+// exec for a command that must end with that exit status.
 func Scripts(t *testing.T, dir string, names []string, update bool) {
 	t.Helper()
 	wrappers := emulate(t, names)
@@ -61,6 +66,7 @@ func Scripts(t *testing.T, dir string, names []string, update bool) {
 		UpdateScripts:      update,
 		RequireUniqueNames: true,
 		Condition:          condition,
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"status": status},
 		Setup: func(e *testscript.Env) error {
 			if wrappers != "" {
 				e.Setenv("PATH", wrappers+string(os.PathListSeparator)+e.Getenv("PATH"))
@@ -71,6 +77,28 @@ func Scripts(t *testing.T, dir string, names []string, update bool) {
 			return nil
 		},
 	})
+}
+
+// status is the script command of that name.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND [ARG ...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	if err != nil {
+		ts.Fatalf("status %s: not a number", args[0])
+	}
+	got := 0
+	var exit *exec.ExitError
+	switch err := ts.Exec(args[1], args[2:]...); {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%s: %v", args[1], err)
+	}
+	if got != want {
+		ts.Fatalf("%s ended with exit status %d, want %d", args[1], got, want)
+	}
 }
 
 // condition is the truth of the conditions that Scripts adds.

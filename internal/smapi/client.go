@@ -223,11 +223,20 @@ func (x *exchange) send() error {
 	return x.read(func(r io.Reader) error {
 		id, err := readRequestID(r)
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("the server closed the connection without accepting the request: %w", err)
+			return fmt.Errorf("the server closed the connection without accepting the request%s: %w", x.hint(), err)
 		}
 		x.id = id
 		return err
 	})
+}
+
+// hint says why a server may close a connection at once: one that expects TLS
+// need not send an alert. Only a TCP connection without TLS has SetNoDelay.
+func (x *exchange) hint() string {
+	if _, ok := x.conn.(interface{ SetNoDelay(bool) error }); ok {
+		return ", as one does that expects TLS (ssl=1)"
+	}
+	return ""
 }
 
 // masked returns a copy of the request's wire form without the password.
