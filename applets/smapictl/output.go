@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/smapi"
@@ -23,16 +25,29 @@ type printer struct {
 	err error
 }
 
-// print prints one result: lines of text, or value as one line of JSON.
+// print prints one result: lines of text, or value as one line of JSON. What
+// the server sent cannot write to a terminal's controls.
 func (p *printer) print(text string, value any) {
 	if p.json {
 		b, err := json.Marshal(value)
 		p.err = errors.Join(p.err, err)
 		text = string(b)
+	} else {
+		text = printable(text)
 	}
 	if _, err := io.WriteString(p.w, text+"\n"); p.err == nil {
 		p.err = err
 	}
+}
+
+// printable replaces controls, and bytes that are no UTF-8, by dots.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && unicode.IsControl(r) || r == utf8.RuneError {
+			return '.'
+		}
+		return r
+	}, text)
 }
 
 // result is an answer of the server.
@@ -96,7 +111,7 @@ func (t *tool) refuseResult(r result) error {
 	if t.out.json {
 		t.out.print("", r)
 	} else {
-		fmt.Fprintf(t.env.Stderr, "smapictl: %s\n", r.text())
+		fmt.Fprintf(t.env.Stderr, "smapictl: %s\n", printable(r.text()))
 	}
 	return applet.Exit(exitRefused)
 }

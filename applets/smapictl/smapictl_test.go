@@ -464,6 +464,13 @@ func TestOutput_FullDisk(t *testing.T) {
 	}
 }
 
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	if got, want := printable("A\x1b[2J\u009b\x00\xffB\n\u00e9"), "A.[2J...B\n\u00e9"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestSelf(t *testing.T) {
 	t.Parallel()
 	env := platformtest.NewEnv(t)

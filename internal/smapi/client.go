@@ -91,7 +91,7 @@ type Client struct {
 
 // Do sends one request and returns the response, whatever its codes are. User
 // and Password are the client's if the request has no user. The error is nil
-// or a *TransportError.
+// or a *TransportError. Bytes after the response are not read.
 func (c *Client) Do(ctx context.Context, req Request) (Response, error) {
 	x, err := c.start(ctx, req)
 	if err != nil {
@@ -169,16 +169,15 @@ func (c *Client) start(ctx context.Context, req Request) (*exchange, error) {
 
 // connect dials within its limit.
 func (x *exchange) connect() error {
-	c := x.client
-	ctx, cancel := bound(x.caller, c.Clock, x.limit)
+	c, limit := x.client, x.limit
 	if c.ConnectLimit > 0 {
-		cancel()
-		ctx, cancel = bound(x.caller, c.Clock, c.ConnectLimit)
+		limit = c.ConnectLimit
 	}
+	ctx, cancel := bound(x.caller, c.Clock, limit)
 	conn, err := c.Dialer.Dial(ctx)
 	if err != nil {
 		defer cancel()
-		if cause := expiry(ctx, c.ConnectLimit, x.limit); cause != nil {
+		if cause := expiry(ctx, limit); cause != nil {
 			err = fmt.Errorf("%w (%w)", cause, err)
 		}
 		return x.fail(ErrConnect, err)
@@ -285,7 +284,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 // cause puts the reason why ctx ended, if it did, in front of the error that
 // the connection gave because of it.
 func (x *exchange) cause(err error) error {
-	if cause := expiry(x.ctx, 0, x.limit); cause != nil {
+	if cause := expiry(x.ctx, x.limit); cause != nil {
 		if errors.Is(err, ErrTLSServer) {
 			return fmt.Errorf("%w: %w", ErrTLSServer, cause)
 		}
@@ -303,12 +302,9 @@ func (x *exchange) fail(kind, err error) error {
 }
 
 // expiry says why ctx ended: ErrTimeout with the limit that passed, or
-// context.Canceled; nil if it has not ended. first is the limit unless 0.
-func expiry(ctx context.Context, first, limit time.Duration) error {
+// context.Canceled; nil if it has not ended.
+func expiry(ctx context.Context, limit time.Duration) error {
 	cause := context.Cause(ctx)
-	if first > 0 {
-		limit = first
-	}
 	switch {
 	case cause == nil:
 		return nil

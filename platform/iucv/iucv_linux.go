@@ -136,6 +136,9 @@ func open() (int, error) {
 
 // explain turns an errno of af_iucv into one of the package's errors.
 func explain(call string, err error) error {
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		err = errno // package socket has named the call already
+	}
 	why := error(nil)
 	switch {
 	case errors.Is(err, unix.EAFNOSUPPORT), call == "socket" && errors.Is(err, unix.EPROTONOSUPPORT):

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/haobox/haobox/platform/testskip"
 )
 
 // listen parses and listens; the listener is closed with the test.
@@ -94,6 +96,30 @@ func TestTransport_TCP(t *testing.T) {
 			}
 			roundTrip(t, Dialer{Endpoint: l.Endpoint})
 		})
+	}
+}
+
+func TestTransport_TCP6(t *testing.T) {
+	t.Parallel()
+	e := Endpoint{Scheme: TCP, Family: 6, Host: "::1"}
+	l, err := Listen(t.Context(), e, nil)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) {
+		testskip.Kernel(t, "ipv6", err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, l, echo)
+	roundTrip(t, Dialer{Endpoint: l.Endpoint})
+	// The other family does not find it.
+	other := l.Endpoint
+	other.Family, other.Host = 4, "127.0.0.1"
+	if _, err := (&Dialer{Endpoint: other}).Dial(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("IPv4: error %v, want a refusal", err)
+	}
+	other.Host = "::1"
+	if _, err := (&Dialer{Endpoint: other}).Dial(t.Context()); err == nil {
+		t.Error("an IPv6 address is dialled with IPv4 only")
 	}
 }
 
