@@ -37,8 +37,17 @@ func NewDialer(text string, def Defaults, tls ClientTLS) (*Dialer, error) {
 
 // Dial connects, with TLS up to the end of the handshake. A host with several
 // addresses is tried at all of them, both families in parallel. ctx bounds it
-// all.
+// all. An error that the next attempt would meet again has a method Permanent
+// that returns true.
 func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := d.connect(ctx)
+	if err != nil {
+		return nil, mark(err)
+	}
+	return conn, nil
+}
+
+func (d *Dialer) connect(ctx context.Context) (net.Conn, error) {
 	e := d.Endpoint
 	switch e.Scheme {
 	case TCP:

@@ -2,11 +2,14 @@ package transport
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/haobox/haobox/platform/iucv"
 	"github.com/haobox/haobox/platform/vsock"
 )
 
@@ -129,4 +132,19 @@ func TestParse_AnyTextIsRefusedOrStable(t *testing.T) {
 			t.Fatalf("%+v is written %q, which is read as %+v, %v", e, e.String(), again, err)
 		}
 	})
+}
+
+func TestMark(t *testing.T) {
+	t.Parallel()
+	var p interface{ Permanent() bool }
+	for _, err := range lasting() {
+		if got := mark(fmt.Errorf("connect: %w", err)); !errors.As(got, &p) || !errors.Is(got, err) {
+			t.Errorf("%v is not marked, or lost", err)
+		}
+	}
+	for _, err := range []error{ErrNoHandshake, io.EOF, iucv.ErrBusy, iucv.ErrRefused, iucv.ErrNotLoggedOn, vsock.ErrNoListener} {
+		if errors.As(mark(err), &p) {
+			t.Errorf("%v may pass and is marked", err)
+		}
+	}
 }
