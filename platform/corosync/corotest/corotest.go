@@ -98,12 +98,12 @@ done
 [ -z "$p" ] || kill -9 $p
 `
 
-// Need ends t where a cluster of this package cannot run: skipped under
-// emulation and with -short, failed where the machine lacks something that
+// Need ends t where a cluster of this package cannot run: skipped on
+// foreign machines and with -short, failed where the machine lacks something that
 // tools/setup or a root shell gives.
 func Need(t testing.TB) {
 	t.Helper()
-	testskip.IfEmulated(t, "a daemon of this machine does not speak the emulated byte order")
+	testskip.IfForeign(t, "corosync of this machine")
 	testskip.IfShort(t, "real daemons need some seconds to form a ring")
 	if os.Geteuid() != 0 {
 		t.Fatal("network and mount namespaces need root")
