@@ -161,7 +161,7 @@ func cutScheme(text string) (Endpoint, string, error) {
 	case e.Family == 0 && (e.Scheme == IUCV || e.Scheme == VSock || e.Scheme == Unix):
 		return e, rest, nil
 	}
-	return Endpoint{}, "", e.fault(text, errors.New("it starts with tcp:, tls:, iucv:, vsock: or unix:"))
+	return Endpoint{}, "", e.fault(text, errors.New("the scheme is none of tcp, tls, iucv, vsock and unix"))
 }
 
 // hostPort reads HOST, HOST:PORT, [HOST] or [HOST]:PORT. An IPv6 address
