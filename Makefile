@@ -54,6 +54,9 @@ aix: ## build and vet for AIX what builds there
 	GOOS=aix GOARCH=ppc64 $(BUILD) -o dist/haobox-aix-ppc64 .
 	tools/check vet-aix
 
+# Resource agents are no commands: their short names (ip, named) belong to
+# other programs, which keep their completion.
+AGENTS   = $(shell bin/haobox --list-full | awk -F '\t' '$$5 ~ /share\/cluster/ {gsub(",", " ", $$4); print $$1, $$4}')
 MANDIR  := $(DESTDIR)$(PREFIX)/share/man
 COMPDIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 
@@ -64,7 +67,7 @@ install: build ## install below DESTDIR and PREFIX (/usr): binary, symlinks, man
 	done
 	install -D -m 644 packaging/completion/haobox.bash '$(COMPDIR)/haobox'
 	@set -e; for name in $$(ls bin/links); do \
-		[ "$$name" = haobox ] || ln -sf haobox '$(COMPDIR)'/$$name; \
+		case " haobox $(AGENTS) " in *" $$name "*) ;; *) ln -sf haobox '$(COMPDIR)'/$$name ;; esac; \
 	done
 
 uninstall: build ## remove what install put there

@@ -1,8 +1,25 @@
 package applets
 
-import "github.com/haobox/haobox/applets/applet"
+import (
+	"github.com/haobox/haobox/applets/applet"
+	script "github.com/haobox/haobox/applets/script.sh"
+	service "github.com/haobox/haobox/applets/service.sh"
+)
 
 // native lists the applets that need Linux, sorted by name.
 func native() []applet.Entry {
-	return []applet.Entry{}
+	return []applet.Entry{
+		agent(&script.Applet, "script"),
+		agent(&service.Applet, "service"),
+	}
+}
+
+// agent is the row of a resource agent: NAME.sh for rgmanager, NAME for
+// Pacemaker. The two are told apart by the name that it is called by.
+func agent(a *applet.Applet, ocf string) applet.Entry {
+	return applet.Entry{
+		Applet:  a,
+		Aliases: []string{ocf},
+		Links:   []string{"share/cluster/" + a.Name, "lib/ocf/resource.d/haobox/" + ocf},
+	}
 }

@@ -21,6 +21,9 @@ type Env struct {
 	Stdout, Stderr io.Writer
 	// Getenv returns an environment variable, "" if it is not set.
 	Getenv func(key string) string
+	// Environ returns the whole environment as KEY=value, for the few who
+	// must pass on variables whose names they do not know.
+	Environ func() []string
 	// Hostname is the kernel's host name, not a resolved one.
 	Hostname func() (string, error)
 	Clock    Clock

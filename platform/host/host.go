@@ -21,6 +21,7 @@ func Env() platform.Env {
 		Stdout:   os.Stdout,
 		Stderr:   os.Stderr,
 		Getenv:   os.Getenv,
+		Environ:  os.Environ,
 		Hostname: os.Hostname,
 		Clock:    platform.SystemClock{},
 		Runner:   proc.Runner{},

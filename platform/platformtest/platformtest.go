@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ func NewEnv(t testing.TB) *Env {
 	e.Env = platform.Env{
 		Stdin: strings.NewReader(""), Stdout: e.Stdout, Stderr: e.Stderr,
 		Getenv:   func(k string) string { return e.Vars[k] },
+		Environ:  e.environ,
 		Hostname: func() (string, error) { return "cnode2", nil },
 		Clock:    e.Clock, Runner: e.Runner, FS: host.NewFS(e.Root),
 		Log: slog.New(slog.NewTextHandler(e.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -51,6 +53,16 @@ func (e *Env) WithStdin(text string) platform.Env {
 	env := e.Env
 	env.Stdin = strings.NewReader(text)
 	return env
+}
+
+// environ is Vars as KEY=value, sorted.
+func (e *Env) environ() []string {
+	out := make([]string, 0, len(e.Vars))
+	for k, v := range e.Vars {
+		out = append(out, k+"="+v)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Epoch is where the fake clock starts: the day of the manual's figure 20.

@@ -103,3 +103,12 @@ func (p *process) Wait() (platform.Result, error) {
 	}
 	return res, fmt.Errorf("run %s: %w", p.cmd.Path, err)
 }
+
+// Kill sends a signal by its number to a process, or to a process group if pid
+// is negative; 0 only asks whether it exists.
+func Kill(pid, signal int) error {
+	if pid == 0 || pid == -1 {
+		return fmt.Errorf("send signal %d to process %d: that means many", signal, pid)
+	}
+	return syscall.Kill(pid, syscall.Signal(signal))
+}
