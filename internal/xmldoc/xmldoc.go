@@ -324,6 +324,9 @@ func (e *Element) Pos() Pos {
 
 // AttrPos returns where the attribute name begins, or e's place without one.
 func (e *Element) AttrPos(name string) Pos {
+	if e == nil {
+		return Pos{}
+	}
 	for i := range e.Attrs {
 		if e.Attrs[i].Name == name && e.Attrs[i].off >= 0 {
 			return e.doc.pos(e.Attrs[i].off)
@@ -333,8 +336,13 @@ func (e *Element) AttrPos(name string) Pos {
 }
 
 // Offset returns where e begins, in bytes, or -1 for an added element. It
-// orders what was found in a document.
-func (e *Element) Offset() int { return e.off }
+// orders what was found in a document. It may be called on nil.
+func (e *Element) Offset() int {
+	if e == nil {
+		return -1
+	}
+	return e.off
+}
 
 // Path returns the XPath of e. A number follows a name that the parent has
 // more than once: "/cluster/clusternodes/clusternode[2]/fence".

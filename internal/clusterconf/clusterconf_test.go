@@ -1,0 +1,168 @@
+package clusterconf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/xmldoc"
+	"github.com/haobox/haobox/platform/testskip"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files and conf/cluster.rng")
+
+const rngFile = "../../conf/cluster.rng"
+
+func TestRelaxNG_File(t *testing.T) {
+	t.Parallel()
+	got := RelaxNG(restree.Builtin())
+	if *update {
+		if err := os.WriteFile(rngFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(rngFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("conf/cluster.rng is not the grammar (-want +got)\n%s", diff)
+	}
+}
+
+// corpus returns the test files: their prefix says what is to be expected. ok
+// has no issue, warn only warnings, err a contradiction but keeps the grammar,
+// bad breaks the grammar, xml is not well-formed.
+func corpus(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/corpus/*.conf")
+	if err != nil || len(files) < 60 {
+		t.Fatalf("%d files in the corpus, %v; there should be 60", len(files), err)
+	}
+	return files
+}
+
+func kindOf(file string) string {
+	kind, _, _ := strings.Cut(filepath.Base(file), "-")
+	return kind
+}
+
+// TestCorpus compares every finding of every file with the golden file, and
+// its verdict with the file's name.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	var all strings.Builder
+	for _, file := range corpus(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(file)
+		fmt.Fprintf(&all, "# %s\n", name)
+		doc, err := Parse(name, text)
+		var syn *xmldoc.SyntaxError
+		if kindOf(file) == "xml" {
+			if !errors.As(err, &syn) {
+				t.Errorf("%s: got %v, want a syntax error", name, err)
+				continue
+			}
+			fmt.Fprintf(&all, "%v\n", err)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		r := Validate(doc, Options{})
+		for _, i := range r.Issues {
+			line := i.String()
+			if strings.ContainsAny(line, "\n\r") || strings.Contains(line, "SECRETPW") || strings.Contains(line, "HUSHHUSH") {
+				t.Errorf("%s: not one line without secrets: %q", name, line)
+			}
+			all.WriteString(line + "\n")
+		}
+		got := "ok"
+		switch {
+		case !r.SchemaValid():
+			got = "bad"
+		case !r.Valid():
+			got = "err"
+		case len(r.Issues) > 0:
+			got = "warn"
+		}
+		if want := kindOf(file); got != want {
+			t.Errorf("%s: the verdict is %q:\n%v", name, got, r.Issues)
+		}
+		if diff := cmp.Diff(string(text), string(doc.Bytes())); diff != "" {
+			t.Errorf("%s: written differently (-want +got)\n%s", name, diff)
+		}
+	}
+	const golden = "testdata/corpus.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(all.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), all.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestCorpus_XmllintAgrees demands of xmllint with conf/cluster.rng the same
+// verdict on the grammar as of Validate, file by file.
+func TestCorpus_XmllintAgrees(t *testing.T) {
+	t.Parallel()
+	testskip.IfForeign(t, "xmllint is a program of this machine, and its verdict does not depend on ours")
+	xmllint, err := exec.LookPath("xmllint")
+	if err != nil {
+		t.Fatalf("xmllint is missing (Debian: libxml2-utils): %v", err)
+	}
+	files := corpus(t)
+	// libxml2 needs twice the time for each further optional attribute that an
+	// element has, so the files of the corpus have at most nine.
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, xmllint, append([]string{"--noout", "--relaxng", rngFile}, files...)...)
+	cmd.Stderr = &stderr
+	_ = cmd.Run() // the status is that of the last file with a fault
+	verdicts := map[string]string{}
+	for line := range strings.Lines(stderr.String()) {
+		line = strings.TrimSpace(line)
+		if f, ok := strings.CutSuffix(line, " validates"); ok {
+			verdicts[f] = "valid"
+		} else if f, ok := strings.CutSuffix(line, " fails to validate"); ok {
+			verdicts[f] = "invalid"
+		}
+	}
+	for _, file := range files {
+		want := "valid"
+		switch kindOf(file) {
+		case "bad":
+			want = "invalid"
+		case "xml":
+			want = "" // not even parsed
+		}
+		if got := verdicts[file]; got != want {
+			t.Errorf("%s: xmllint says %q, we say %q", file, got, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(stderr.String())
+	}
+}
