@@ -27,7 +27,7 @@ TEST_TIMEOUT_EMULATED ?= 20m
 FUZZTIME              ?= 10s
 
 .NOTPARALLEL:
-.PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-race \
+.PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-tools test-race \
 	test-s390x test-kernel test-fresh report check bench fuzz clean
 
 help: ## list the targets
@@ -84,13 +84,16 @@ tools: ## bin/tools: the programs that run tests and benches
 	@mkdir -p bin/tools
 	@$(TOOLS) ./...
 
-test: setup build tools test-fresh test-race test-kernel report ## all tests: unit, script, kernel, real clients
+test: setup build tools test-fresh test-tools test-race test-kernel report ## all tests: unit, script, kernel, real clients
 
 test-fresh:
 	@rm -rf bin/test
 
 test-unit: ## unit and script tests of this machine, without setup and race detector
 	go test ./...
+
+test-tools: tools ## the tests of the programs in tools
+	GOFLAGS= $(GATE) run -stage tools -out bin/test/tools.json -- go -C tools test -json ./...
 
 # The race detector needs cgo; everything else is built without. By default it
 # makes every process sleep for a second at its end.
