@@ -24,7 +24,7 @@ func (o *Option) mixed() string {
 	}
 	if o.Long != "" {
 		long := "--" + o.Long
-		if o.takesValue() {
+		if o.takesValue() && !o.Bare {
 			long += "=[" + o.Arg + "]"
 		}
 		names = append(names, long)
@@ -32,15 +32,18 @@ func (o *Option) mixed() string {
 	return strings.Join(names, ", ")
 }
 
-// contentType is the metadata's word for a kind.
-func (k Kind) contentType() string {
-	switch k {
+// contentType is the metadata's word for the option's kind. A Boolean with a
+// value on the command line is a "string" there, as the Python agents have it.
+func (o *Option) contentType() string {
+	switch o.Kind {
 	case Integer:
 		return "integer"
 	case Seconds:
 		return "second"
 	case Boolean:
-		return "boolean"
+		if o.Arg == "" {
+			return "boolean"
+		}
 	case Select:
 		return "select"
 	}
@@ -92,7 +95,7 @@ func (o *Option) parameter(b *strings.Builder, esc *strings.Replacer, name, attr
 	}
 	fmt.Fprintf(b, "\t<parameter name=\"%s\" unique=\"0\" required=\"%d\"%s>\n", name, required, attr)
 	fmt.Fprintf(b, "\t\t<getopt mixed=\"%s\" />\n", esc.Replace(o.mixed()))
-	fmt.Fprintf(b, "\t\t<content type=\"%s\"", o.Kind.contentType())
+	fmt.Fprintf(b, "\t\t<content type=\"%s\"", o.contentType())
 	if o.Default != "" {
 		fmt.Fprintf(b, " default=\"%s\"", esc.Replace(o.Default))
 	}

@@ -50,6 +50,9 @@ type Option struct {
 	// A Boolean with an Arg takes a value on the command line as well.
 	Arg  string
 	Kind Kind
+	// Bare leaves the value out of the usage text and the metadata, where
+	// the Python agents do.
+	Bare bool
 	// Choices are the values of a Select.
 	Choices []string
 	// Default is the value when the option is not given, "" for none.

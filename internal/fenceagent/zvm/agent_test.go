@@ -461,3 +461,59 @@ func drawSimFault(t *rapid.T) string {
 	}
 	return text
 }
+
+// TestAgent_BadServers: every fault of the wire has its text, and none of them
+// is a success while the guest is on.
+func TestAgent_BadServers(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		fault  string
+		status int
+		stderr string
+	}{
+		{"do=drop", 1, "without accepting the request"},
+		{"do=close-after-id", 1, "in the middle of its answer"},
+		{"do=truncate,at=3", 1, "in the middle of its answer"},
+		{"do=truncate,at=17", 1, "in the middle of its answer"},
+		{"do=reset", 1, "ERROR: Connection lost"},
+		{"do=refuse", 1, "ERROR: ZVM1: Image_Status_Query CNODE1: cannot connect: dial sim: connect: connection refused"},
+		{"do=silence", 1, "ERROR: Connection timed out"},
+		{"do=silence-after-id", 1, "time limit passed: 5s; login_timeout and shell_timeout set the limits"},
+		{"do=length,value=3", 1, "output length 3 is below 12"},
+		{"do=length,value=-1,function=Image_Status_Query", 1, "10 bytes announced, 9 left"},
+		{"do=length,value=2147483647", 1, "output length 2147483647 is above the limit of 1048576"},
+		{"do=length,value=-2147483648", 1, "is above the limit of 1048576"},
+		{"do=array,value=+100,function=Image_Status_Query", 1, "110 bytes announced, 10 left"},
+		{"do=garbage", 1, "the answer is not SMAPI's"},
+		{"do=code,rc=900,rs=12", 1, "SMAPI Image_Status_Query returned 900/12 (FUNC_UNKNOWN: the server does not know the function)"},
+		{"do=code,rc=128", 1, "Unable to connect/login to fencing device"},
+		{"do=code,rc=24,rs=413", 1, "24/413 (SYNTAX: parameter 4 (target) is too long)"},
+		{"do=code,rc=777,rs=1", 1, "777/1 (UNKNOWN"},
+		{"do=stall-bytes,delay=1s", 1, "ERROR: Connection timed out"},
+		{"do=one-byte", 0, ""},
+		{"do=one-write", 0, ""},
+		{"do=wrong-id", 0, ""},
+		{"do=stall-id,delay=1s", 0, ""},
+	}
+	for _, tc := range tests {
+		t.Run(tc.fault, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := zvmtest.Config("CNODE1")
+				f, err := zvmsim.ParseFault(tc.fault)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cfg.Faults = append(cfg.Faults, f)
+				b := newBench(t, cfg)
+				status := b.stdin(manualStdin + "action=off\n")
+				if status != tc.status || !strings.Contains(b.env.Stderr.String(), tc.stderr) {
+					t.Errorf("exit status %d, want %d; %q, want %q", status, tc.status, b.env.Stderr, tc.stderr)
+				}
+				if on := b.sim.State("CNODE1") != zvmsim.Off; on == (status == 0) {
+					t.Errorf("exit status %d and CNODE1 is on: %v", status, on)
+				}
+			})
+		})
+	}
+}

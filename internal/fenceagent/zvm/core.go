@@ -322,7 +322,7 @@ func (c *Core) answerMember(now time.Time, i int, call Call, a *Answer) {
 	}
 	m.next, m.pause = now.Add(m.pause), min(m.pause*2, longest)
 	if a.Err != nil {
-		m.fault = transportFault(c.name(i), a.Err)
+		m.fault = transportFault(c.plan.Members[i], a.Err)
 		m.hopeless = permanent(a.Err)
 		if !m.hopeless && call.Function != smapi.ImageStatusQuery {
 			// What was asked for may have been done all the same: look first.

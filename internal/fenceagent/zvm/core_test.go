@@ -265,7 +265,7 @@ func TestCore(t *testing.T) {
 		{
 			name: "in an SSI cluster a silent member makes off unknown", action: "off",
 			world: func() *world { w := newWorld(powerOn, powerOff); w.members[1].closed = true; return w }(),
-			want:  "Unable to connect/login to fencing device: member ZVM2",
+			want:  "Unable to connect/login to fencing device: ZVM2: ",
 		},
 		{
 			name: "ssi_unreachable=ignore takes the word of the others", action: "off",
@@ -293,7 +293,7 @@ func TestCore(t *testing.T) {
 				return w
 			}(),
 			plan: func(p *Plan) { p.Unreachable = UnreachableDown },
-			want: "Unable to connect/login to fencing device: member ZVM2", warning: "0 are down",
+			want: "Unable to connect/login to fencing device: ZVM2: ", warning: "0 are down",
 		},
 		{
 			name: "in an SSI cluster a reboot activates where the guest ran", action: "reboot",

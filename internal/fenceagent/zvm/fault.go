@@ -56,9 +56,12 @@ func permanent(err error) bool {
 }
 
 // transportFault is what a caller of the agent is told about an exchange
-// without an answer.
-func transportFault(where string, err error) *fenceagent.FaultError {
-	f := fenceagent.LoginDenied
+// with the server at address that gave no answer.
+func transportFault(address string, err error) *fenceagent.FaultError {
+	f, hint := fenceagent.LoginDenied, ""
+	if errors.Is(err, smapi.ErrTimeout) {
+		hint = "; login_timeout and shell_timeout set the limits"
+	}
 	switch {
 	case errors.Is(err, smapi.ErrConnect):
 	case errors.Is(err, smapi.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -66,5 +69,5 @@ func transportFault(where string, err error) *fenceagent.FaultError {
 	case errors.Is(err, smapi.ErrLost), errors.Is(err, smapi.ErrProtocol):
 		f = fenceagent.ConnectionLost
 	}
-	return &fenceagent.FaultError{Fault: f, Detail: where + err.Error()}
+	return &fenceagent.FaultError{Fault: f, Detail: address + ": " + err.Error() + hint}
 }

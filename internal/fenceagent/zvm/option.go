@@ -132,7 +132,7 @@ var options = []fenceagent.Option{
 		Summary: "Separator between several guests in plug"},
 	{Name: "verbose", Long: "verbose", Short: "v", Kind: fenceagent.Boolean,
 		Summary: "Say on standard error what is done; -vv shows the messages"},
-	{Name: "verbose_level", Long: "verbose-level", Arg: "level", Kind: fenceagent.Integer,
+	{Name: "verbose_level", Long: "verbose-level", Arg: "level", Kind: fenceagent.Integer, Bare: true,
 		Summary: "The same as a number"},
 	{Name: "quiet", Long: "quiet", Short: "q", Kind: fenceagent.Boolean,
 		Summary: "Write nothing to standard error but what verbose asks for"},

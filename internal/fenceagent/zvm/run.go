@@ -121,10 +121,10 @@ func (d *device) monitor(ctx context.Context, ignoreSilent bool) error {
 		}
 		switch {
 		case a.Err != nil && ignoreSilent && len(d.clients) > 1 && errors.Is(a.Err, smapi.ErrConnect):
-			d.log.warn(transportFault(d.where(i), a.Err).Detail)
+			d.log.warn(transportFault(d.names[i], a.Err).Detail)
 			continue
 		case a.Err != nil:
-			return transportFault(d.where(i), a.Err)
+			return transportFault(d.names[i], a.Err)
 		case a.Return != 0:
 			f := result{smapi.CheckAuthentication, a.Return, a.Reason}.fault(d.where(i))
 			return f
@@ -223,7 +223,7 @@ func (d *device) patient(ctx context.Context, i int, req smapi.Request) (Answer,
 		r := result{req.Function, a.Return, a.Reason}
 		switch {
 		case a.Err != nil:
-			return a, transportFault(d.where(i), a.Err)
+			return a, transportFault(d.names[i], a.Err)
 		case a.Return == 0:
 			return a, nil
 		case smapi.Classify(r.function, r.ret, r.reason) == smapi.Started && try < listBusyTries:
