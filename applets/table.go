@@ -7,7 +7,11 @@ import (
 	fencezvm "github.com/haobox/haobox/applets/fence_zvm"
 	fencezvmip "github.com/haobox/haobox/applets/fence_zvmip"
 	"github.com/haobox/haobox/applets/haobox"
+	"github.com/haobox/haobox/applets/ksys"
+	"github.com/haobox/haobox/applets/ksysstatus"
 	"github.com/haobox/haobox/applets/longrunmonksys"
+	"github.com/haobox/haobox/applets/phaksyssetup"
+	"github.com/haobox/haobox/applets/phasim"
 	rgtest "github.com/haobox/haobox/applets/rg_test"
 	"github.com/haobox/haobox/applets/smapictl"
 	"github.com/haobox/haobox/applets/startksys"
@@ -28,7 +32,12 @@ func common() []applet.Entry {
 				return haobox.Run(ctx, env, All(), args)
 			},
 		}, Links: []string{"sbin/haobox"}},
+		{Applet: &ksys.Applet, Aliases: []string{"ksys.sh"}, Links: []string{"share/cluster/ksys.sh"}},
+		{Applet: &ksysstatus.Applet, Links: []string{"sbin/ksysstatus"}},
 		{Applet: &longrunmonksys.Applet, Aliases: []string{"longrunmonksys.sh"}, Links: []string{"lib/haobox/ksys/longrunmonksys"}},
+		{Applet: &phaksyssetup.Applet, Aliases: []string{"phaksyssetup.sh"}, Links: []string{"sbin/phaksyssetup"}},
+		{Applet: &phasim.Applet, Aliases: []string{"chrsrc", "clRGinfo", "cl_rsh", "clcmd", "clmgr", "ksysmgr", "lslpp", "lspv",
+			"lsrpdomain", "lssrc", "startrpdomain", "startsrc", "stoprpdomain", "stopsrc"}, Links: []string{"sbin/phasim"}},
 		{Applet: &rgtest.Applet, Links: []string{"sbin/rg_test"}},
 		{Applet: &smapictl.Applet, Links: []string{"sbin/smapictl"}},
 		{Applet: &startksys.Applet, Aliases: []string{"startksys.sh"}, Links: []string{"lib/haobox/ksys/startksys"}},

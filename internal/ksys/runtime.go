@@ -264,6 +264,13 @@ func (r *Runtime) readFlag() FlagSeen {
 	return FlagSeen{Verdict: v, State: s, Why: why}
 }
 
+// FlagVerdict is what the startup monitor would make of the flag file now;
+// known is false when the state folder cannot be read.
+func (r *Runtime) FlagVerdict() (v FlagVerdict, known bool) {
+	f := r.readFlag()
+	return f.Verdict, f.Err == nil
+}
+
 func (r *Runtime) createFlag(s FlagState) FlagCreated {
 	f := Flag{Node: r.Node(), State: s, Created: r.Env.Clock.Now(), Boot: r.Boot, PID: r.PID}
 	err := r.Store.Create(FlagFile, f.Encode())
@@ -383,6 +390,9 @@ func (r *Runtime) loadCounter() CounterSeen {
 	}
 	return CounterSeen(ParseCounter(data))
 }
+
+// Look asks once for the daemon's state.
+func (r *Runtime) Look(ctx context.Context) Daemon { return r.daemon(ctx, QueryLimit) }
 
 func (r *Runtime) daemon(ctx context.Context, limit time.Duration) Daemon {
 	state, pid, err := r.Commands.Subsystem(ctx, DaemonName, limit)

@@ -106,7 +106,8 @@ func (w *World) clmgrCluster(c Call, n *Node, action, name string, attrs []Attr)
 			state = "STABLE"
 		}
 		return Answer{Stdout: quoted([]Attr{{"CLUSTER_NAME", w.Cluster.Name}, {"TYPE", w.Cluster.Type}, {"STATE", state},
-			{"HEARTBEAT_TYPE", w.Cluster.Heartbeat}, {"NODES", strings.Join(w.Cluster.Nodes, " ")}})}
+			{"HEARTBEAT_TYPE", w.Cluster.Heartbeat}, {"NODES", strings.Join(w.Cluster.Nodes, " ")},
+			{"UNSYNCED_CHANGES", strconv.FormatBool(!w.Cluster.Synced)}})}
 	case "add":
 		return w.addCluster(n, name, attrs)
 	case "modify":

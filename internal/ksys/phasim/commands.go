@@ -13,7 +13,7 @@ import (
 
 // Names are the commands that are simulated.
 func Names() []string {
-	return []string{"chrsrc", "clRGinfo", "clcmd", "clmgr", "ksysmgr", "lslpp", "lspv", "lsrpdomain", "lssrc", "startrpdomain", "startsrc", "stoprpdomain", "stopsrc"}
+	return []string{"chrsrc", "clRGinfo", "cl_rsh", "clcmd", "clmgr", "ksysmgr", "lslpp", "lspv", "lsrpdomain", "lssrc", "startrpdomain", "startsrc", "stoprpdomain", "stopsrc"}
 }
 
 // Files are the nodes' files, by absolute name.
@@ -105,6 +105,10 @@ func (w *World) Exec(c Call) Answer {
 			fmt.Fprintf(&b, "%-15s %-35s %-15s %s\n", d.Name, d.PVID, d.VG, state)
 		}
 		a = Answer{Stdout: b.String()}
+	case "cl_rsh":
+		a = w.clrsh(c, n, args)
+	case "haobox":
+		a = Answer{Stdout: "haobox (simulated)\n"}
 	default:
 		return Answer{Stderr: name + ": not found\n", Code: codeMissing}
 	}
@@ -229,7 +233,8 @@ func (w *World) startstop(n *Node, verb string, args []string) Answer {
 const dashes31 = "-------------------------------\n"
 
 // clcmd runs a command on every node of the cluster that is up and can be
-// reached, the last node first as in the paper's figures.
+// reached, the last node first as in the paper's figures. It goes through
+// CAA, which a split of the RSCT domain need not cut.
 func (w *World) clcmd(c Call, n *Node, args []string) Answer {
 	if len(args) == 0 {
 		return Answer{Stderr: "usage: clcmd command\n", Code: 1}
@@ -239,7 +244,7 @@ func (w *World) clcmd(c Call, n *Node, args []string) Answer {
 	}
 	var a Answer
 	for _, m := range slices.Backward(w.Nodes) {
-		if !m.Up || m.Part != n.Part || m != n && m.subsystem("clcomd").State != stateActive {
+		if !m.Up || m != n && m.subsystem("clcomd").State != stateActive {
 			continue
 		}
 		one := w.Exec(Call{Node: m.Name, Argv: args, Scope: c.Scope, Files: c.Files})
@@ -250,6 +255,18 @@ func (w *World) clcmd(c Call, n *Node, args []string) Answer {
 		a.Code = max(a.Code, one.Code)
 	}
 	return a
+}
+
+// clrsh runs a command on another node through clcomd.
+func (w *World) clrsh(c Call, n *Node, args []string) Answer {
+	if len(args) < 2 {
+		return Answer{Stderr: "usage: cl_rsh node command\n", Code: 1}
+	}
+	m := w.Node(args[0])
+	if m == nil || !m.Up || m.subsystem("clcomd").State != stateActive || n.subsystem("clcomd").State != stateActive {
+		return Answer{Code: 1}
+	}
+	return w.Exec(Call{Node: m.Name, Argv: args[1:], Scope: c.Scope, Files: c.Files})
 }
 
 // dashes77 is the line of dashes of clRGinfo; its length is an assumption.

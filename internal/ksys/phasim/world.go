@@ -63,7 +63,9 @@ type World struct {
 	KsysHA  bool        `json:"ksys_ha"`
 	Due     []Injection `json:"due"`
 	Faults  []Fault     `json:"faults"`
-	// Online says that cluster services run; Epochs counts acquisitions.
+	// PIDs are the next process ids, to repeat a transcript.
+	PIDs []int `json:"pids"`
+	// Trace has a line per event since it was last taken.
 	Trace []string `json:"-"`
 }
 
@@ -222,7 +224,14 @@ func (w *World) between(low, high time.Duration) int64 {
 }
 
 // newPID returns an even number of the size that AIX gives.
-func (w *World) newPID() int { return int(4000000+w.random()%16000000) &^ 1 }
+func (w *World) newPID() int {
+	if len(w.PIDs) > 0 {
+		pid := w.PIDs[0]
+		w.PIDs = w.PIDs[1:]
+		return pid
+	}
+	return int(4000000+w.random()%16000000) &^ 1
+}
 
 // Clock is the virtual time as the nodes' clocks show it.
 func (w *World) Clock() time.Time {
