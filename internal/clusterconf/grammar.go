@@ -118,11 +118,6 @@ func flags(names ...string) []attrDef {
 	return out
 }
 
-func required(a attrDef) attrDef {
-	a.required = true
-	return a
-}
-
 func join(lists ...[]attrDef) []attrDef {
 	var out []attrDef
 	for _, l := range lists {

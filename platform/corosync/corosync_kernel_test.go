@@ -558,7 +558,7 @@ func TestCPG_NodesComeAndGo(t *testing.T) {
 	two.Start()
 	two.WaitMembers(2)
 
-	b = join(t, two, "haobox:go")
+	join(t, two, "haobox:go")
 	a.members(2)
 	two.Stop()
 	left(corosync.ReasonProcDown)

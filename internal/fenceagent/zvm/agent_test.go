@@ -304,7 +304,6 @@ func TestAgent_DelayAndSignals(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Second, cancel)
-		start = time.Now()
 		if s := b.agent.Run(ctx, b.env.WithStdin(manualStdin+"action=on\ndelay=99\npower_timeout=99\nip=ZVM1\n"), []string{IP}); s != 0 {
 			t.Errorf("on has no delay: %d", s)
 		}

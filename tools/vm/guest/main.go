@@ -47,29 +47,35 @@ func main() {
 
 // first is process 1. It never returns.
 func first() {
-	for {
-		if err := mounts(); err != nil {
-			fmt.Fprintln(os.Stderr, "guest:", err)
-			break
-		}
-		env := append(os.Environ(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TMPDIR=/tmp")
-		p, err := os.StartProcess("/proc/self/exe", os.Args[:1], &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "guest:", err)
-			break
-		}
-		for {
-			pid, err := unix.Wait4(-1, nil, 0, nil)
-			if pid == p.Pid || err != nil && !errors.Is(err, unix.EINTR) {
-				break
-			}
-		}
-		break
+	if err := second(); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
 	}
 	unix.Sync()
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	fmt.Fprintln(os.Stderr, "guest: power off:", err)
 	select {}
+}
+
+// second prepares the file systems, starts the second process and collects
+// the dead until that one is among them.
+func second() error {
+	if err := mounts(); err != nil {
+		return err
+	}
+	env := append(os.Environ(), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TMPDIR=/tmp")
+	p, err := os.StartProcess("/proc/self/exe", os.Args[:1], &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return err
+	}
+	for {
+		pid, err := unix.Wait4(-1, nil, 0, nil)
+		if pid == p.Pid {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait: %w", err)
+		}
+	}
 }
 
 // mounts makes the file systems that programs expect.
