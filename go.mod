@@ -3,6 +3,7 @@ module github.com/haobox/haobox
 go 1.26.0
 
 require (
+	github.com/antchfx/xpath v1.3.9
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/renameio/v2 v2.0.2

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/haobox/haobox/applets/applet"
+	ccsconfigdump "github.com/haobox/haobox/applets/ccs_config_dump"
+	ccsconfigvalidate "github.com/haobox/haobox/applets/ccs_config_validate"
+	ccstool "github.com/haobox/haobox/applets/ccs_tool"
 	fencezvm "github.com/haobox/haobox/applets/fence_zvm"
 	fencezvmip "github.com/haobox/haobox/applets/fence_zvmip"
 	"github.com/haobox/haobox/applets/haobox"
@@ -24,6 +27,9 @@ import (
 // Linux are in table_linux.go.
 func common() []applet.Entry {
 	return []applet.Entry{
+		{Applet: &ccsconfigdump.Applet, Links: []string{"sbin/ccs_config_dump"}},
+		{Applet: &ccsconfigvalidate.Applet, Links: []string{"sbin/ccs_config_validate"}},
+		{Applet: &ccstool.Applet, Links: []string{"sbin/ccs_tool"}},
 		{Applet: &fencezvm.Applet, Links: []string{"sbin/fence_zvm"}},
 		{Applet: &fencezvmip.Applet, Links: []string{"sbin/fence_zvmip"}},
 		{Applet: &applet.Applet{

@@ -356,3 +356,27 @@ func secret(attr string) bool {
 
 // Secret reports whether an attribute's value must not be shown or logged.
 func Secret(attr string) bool { return secret(attr) }
+
+// UnknownTypes returns the names of elements that stand where a resource
+// stands but are no resource type of these rules, each once. The grammar has
+// no place for them; an installed agent may know them.
+func UnknownTypes(doc *xmldoc.Document, rules restree.Rules) []string {
+	var out []string
+	var look func(e *xmldoc.Element)
+	look = func(e *xmldoc.Element) {
+		for _, c := range e.Elements() {
+			if c.Name != "action" && rules.Find(c.Name) == nil && !slices.Contains(out, c.Name) {
+				out = append(out, c.Name)
+			}
+			look(c)
+		}
+	}
+	if rm := doc.Root.Child("rm"); rm != nil {
+		for _, c := range rm.Elements() {
+			if c.Name == "resources" || rules.Find(c.Name) != nil {
+				look(c)
+			}
+		}
+	}
+	return out
+}
