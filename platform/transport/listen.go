@@ -19,6 +19,8 @@ type Listener struct {
 	net.Listener
 	// Endpoint is where, with the port that it really has.
 	Endpoint Endpoint
+	// base is the listener below TLS.
+	base net.Listener
 }
 
 // Listen waits for connections at e. config is the certificate for a TLS
@@ -41,6 +43,7 @@ func Listen(ctx context.Context, e Endpoint, config *tls.Config) (*Listener, err
 		if a, ok := out.Addr().(*net.TCPAddr); ok {
 			out.Endpoint.Port = uint32(a.Port)
 		}
+		out.base = out.Listener
 		if e.Scheme == TLS {
 			out.Listener = tls.NewListener(out.Listener, config)
 		}
@@ -52,6 +55,7 @@ func Listen(ctx context.Context, e Endpoint, config *tls.Config) (*Listener, err
 		}
 	case Unix:
 		out.Listener, err = listenUnix(ctx, e.Host)
+		out.base = out.Listener
 	default:
 		err = fmt.Errorf("listen at %q: %w", e.String(), ErrEndpoint)
 	}
