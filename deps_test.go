@@ -103,7 +103,7 @@ type listed struct {
 func list(t *testing.T, goos, goarch, pattern string) map[string]*listed {
 	t.Helper()
 	testskip.IfForeign(t, "needs the go command, and says the same of this code on any machine")
-	cmd := exec.Command("go", "list", "-deps", "-tags=urfave_cli_no_docs", "-json=ImportPath,Standard,Imports,CgoFiles,Module,Error", pattern)
+	cmd := exec.Command("go", "list", "-deps", "-tags=urfave_cli_no_docs,nethttpomithttp2", "-json=ImportPath,Standard,Imports,CgoFiles,Module,Error", pattern)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

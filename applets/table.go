@@ -17,6 +17,7 @@ import (
 	"github.com/haobox/haobox/applets/phasim"
 	rgtest "github.com/haobox/haobox/applets/rg_test"
 	"github.com/haobox/haobox/applets/smapictl"
+	"github.com/haobox/haobox/applets/smapid"
 	"github.com/haobox/haobox/applets/startksys"
 	"github.com/haobox/haobox/applets/startupmonksys"
 	"github.com/haobox/haobox/applets/stopksys"
@@ -46,6 +47,7 @@ func common() []applet.Entry {
 			"lsrpdomain", "lssrc", "startrpdomain", "startsrc", "stoprpdomain", "stopsrc"}, Links: []string{"sbin/phasim"}},
 		{Applet: &rgtest.Applet, Links: []string{"sbin/rg_test"}},
 		{Applet: &smapictl.Applet, Links: []string{"sbin/smapictl"}},
+		{Applet: &smapid.Applet, Links: []string{"sbin/smapid"}},
 		{Applet: &startksys.Applet, Aliases: []string{"startksys.sh"}, Links: []string{"lib/haobox/ksys/startksys"}},
 		{Applet: &startupmonksys.Applet, Aliases: []string{"startupmonksys.sh"}, Links: []string{"lib/haobox/ksys/startupmonksys"}},
 		{Applet: &stopksys.Applet, Aliases: []string{"stopksys.sh"}, Links: []string{"lib/haobox/ksys/stopksys"}},

@@ -141,7 +141,7 @@ func Build(t testing.TB, root, path string) string {
 	t.Helper()
 	testskip.IfForeign(t, "needs the go command")
 	out := filepath.Join(t.TempDir(), "haobox")
-	cmd := exec.Command("go", "build", "-trimpath", "-tags=urfave_cli_no_docs", "-ldflags=-s -w", "-o", out, path)
+	cmd := exec.Command("go", "build", "-trimpath", "-tags=urfave_cli_no_docs,nethttpomithttp2", "-ldflags=-s -w", "-o", out, path)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
