@@ -78,6 +78,9 @@ uninstall: build ## remove what install put there
 	done
 	@set -e; for name in $$(ls bin/links); do rm -f '$(COMPDIR)'/$$name; done
 
+demo: build ## fence a z/VM guest through the real agent and a simulated z/VM
+	@bin/haobox demo
+
 setup: ## install the Debian packages that the tests need, if missing
 	tools/setup
 
