@@ -8,6 +8,7 @@
 package ctl
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -142,19 +143,33 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	if err != nil {
 		return err
 	}
-	transport := &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx) },
-		DisableKeepAlives: true,
-	}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
+	req.Close = true
+	conn, err := c.Dial(ctx)
 	if err != nil {
 		return err
+	}
+	defer conn.Close()
+	// The end of ctx ends reads and writes that wait.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	// One request on a connection of its own needs no http.Transport, which
+	// would bring 260 KiB of proxies, pools and host names along.
+	fail := func(what string, err error) error {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := req.Write(conn); err != nil {
+		return fail("send the request to the daemon", err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return fail("read the daemon's answer", err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
-		return fmt.Errorf("read the daemon's answer: %w", err)
+		return fail("read the daemon's answer", err)
 	}
 	if len(text) > maxBody {
 		return fmt.Errorf("read the daemon's answer: more than %d bytes", maxBody)

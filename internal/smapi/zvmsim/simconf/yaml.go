@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
@@ -35,13 +34,16 @@ func (d *document) parse(text []byte) ast.Node {
 	}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		// The text of a syntax error is "[line:column] message".
-		msg := yaml.FormatError(err, false, false)
-		where, what, ok := strings.Cut(strings.TrimPrefix(msg, "["), "] ")
-		if line, _, _ := strings.Cut(where, ":"); ok {
-			d.errs = append(d.errs, fmt.Errorf("%s:%s: %w: %s", d.name, line, ErrFile, what))
+		// Syntax errors of the parser know their place; its package of errors,
+		// which would print it, brings reflection along.
+		var at interface {
+			GetToken() *token.Token
+			GetMessage() string
+		}
+		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
+			d.errs = append(d.errs, fmt.Errorf("%s:%d: %w: %s", d.name, at.GetToken().Position.Line, ErrFile, at.GetMessage()))
 		} else {
-			d.errs = append(d.errs, fmt.Errorf("%s: %w: %s", d.name, ErrFile, msg))
+			d.errs = append(d.errs, fmt.Errorf("%s: %w: %w", d.name, ErrFile, err))
 		}
 		return nil
 	}
