@@ -82,7 +82,7 @@ func vm(ctx context.Context, args []string) (int, error) {
 	fs.Var(&o.modules, "modules", "kernel modules to load, with what they depend on")
 	fs.Var(&o.packages, "packages", "Debian packages to unpack in the guest, with what they depend on")
 	fs.Var(&o.files, "file", "HOST=GUEST: a file or folder to copy into the guest")
-	fs.IntVar(&o.cpus, "cpus", 1, "processors of the guest")
+	fs.IntVar(&o.cpus, "cpus", 2, "processors of the guest")
 	fs.BoolVar(&o.refresh, "refresh", false, "fetch the kernel and the packages again")
 	fs.DurationVar(&o.limit, "limit", 10*time.Minute, "time limit of each command, or of each package's tests")
 	short := fs.Bool("short", false, "test: go test -short")

@@ -90,7 +90,6 @@ func mounts() error {
 		{kind: "devtmpfs", at: "/dev"},
 		{kind: "devpts", at: "/dev/pts", data: "ptmxmode=0666"},
 		{kind: "tmpfs", at: "/dev/shm"},
-		{kind: "tmpfs", at: "/tmp", data: "mode=1777"},
 		{kind: "tmpfs", at: "/run", data: "mode=755"},
 		{kind: "cgroup2", at: "/sys/fs/cgroup", optional: true},
 	} {
@@ -105,6 +104,11 @@ func mounts() error {
 		if err := os.Symlink(target, name); err != nil {
 			return err
 		}
+	}
+	// /tmp stays in the root file system, a tmpfs itself: tests link their
+	// binary into it instead of copying it for each command.
+	if err := errors.Join(os.MkdirAll("/tmp", 0o755), os.Chmod("/tmp", 0o777|os.ModeSticky)); err != nil {
+		return err
 	}
 	return unix.Sethostname([]byte("guest"))
 }
