@@ -76,7 +76,9 @@ uninstall: build ## remove what install put there
 	@set -e; for page in man/*.[158]; do \
 		rm -f '$(MANDIR)'/man$${page##*.}/$${page##*/}; \
 	done
-	@set -e; for name in $$(ls bin/links); do rm -f '$(COMPDIR)'/$$name; done
+	@set -e; for name in $$(ls bin/links); do \
+		case " $(AGENTS) " in *" $$name "*) ;; *) rm -f '$(COMPDIR)'/$$name ;; esac; \
+	done
 
 demo: build ## fence a z/VM guest through the real agent and a simulated z/VM
 	@bin/haobox demo
