@@ -131,6 +131,14 @@ func (c *Call) missing() error {
 	return nil
 }
 
+// self is the program to start for parts that run beside this one.
+func (c *Call) self() string {
+	if c.Self != "" {
+		return c.Self
+	}
+	return "/proc/self/exe"
+}
+
 // checking reports whether the action is a status check.
 func (c *Call) checking() bool { return c.Action == "status" || c.Action == "monitor" }
 
