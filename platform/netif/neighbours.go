@@ -159,8 +159,13 @@ func (n *Net) Announce(l *platform.Link, a netip.Addr) error {
 	return nil
 }
 
-// Ping sends an echo request from the address to itself and waits for the
-// answer: the address works on this node.
+// pingInterval is how long an echo request may be under way before it is
+// repeated. Ours: the kernel gives a new IPv6 address its route a moment after
+// it has said that it is there.
+const pingInterval = 200 * time.Millisecond
+
+// Ping sends echo requests from the address to itself and waits for an answer:
+// the address works on this node.
 func (n *Net) Ping(ctx context.Context, a netip.Addr, limit time.Duration) error {
 	network, request, reply := "ip4:icmp", byte(8), byte(0) // RFC 792
 	if a.Is6() {
@@ -173,9 +178,7 @@ func (n *Net) Ping(ctx context.Context, a netip.Addr, limit time.Duration) error
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
 	defer stop()
-	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
-		return fmt.Errorf("ping %v: %w", a, err)
-	}
+	end := time.Now().Add(limit)
 	// Identifier: this process; sequence: of no interest.
 	id := uint16(os.Getpid())
 	msg := make([]byte, 16)
@@ -185,19 +188,31 @@ func (n *Net) Ping(ctx context.Context, a netip.Addr, limit time.Duration) error
 	if a.Is4() {
 		binary.BigEndian.PutUint16(msg[2:], sum16(msg)) // for IPv6 the kernel does it
 	}
-	if _, err := c.WriteTo(msg, &net.IPAddr{IP: a.AsSlice(), Zone: a.Zone()}); err != nil {
+	buf := make([]byte, 1500)
+	for ctx.Err() == nil && time.Now().Before(end) {
+		if _, err := c.WriteTo(msg, &net.IPAddr{IP: a.AsSlice(), Zone: a.Zone()}); err != nil {
+			return fmt.Errorf("ping %v: %w", a, err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(min(pingInterval, time.Until(end)))); err != nil {
+			return fmt.Errorf("ping %v: %w", a, err)
+		}
+		for {
+			k, _, err := c.ReadFrom(buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("ping %v: %w", a, err)
+			}
+			if k >= 16 && buf[0] == reply && bytes.Equal(buf[4:16], msg[4:16]) {
+				return nil
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("ping %v: %w", a, err)
 	}
-	buf := make([]byte, 1500)
-	for {
-		k, _, err := c.ReadFrom(buf)
-		if err != nil {
-			return fmt.Errorf("ping %v: no answer: %w", a, err)
-		}
-		if k >= 16 && buf[0] == reply && bytes.Equal(buf[4:16], msg[4:16]) {
-			return nil
-		}
-	}
+	return fmt.Errorf("ping %v: no answer within %v", a, limit)
 }
 
 // sum16 is the internet checksum, RFC 1071, of an even number of bytes.
