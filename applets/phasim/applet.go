@@ -5,13 +5,16 @@ package phasim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -34,6 +37,8 @@ var Applet = applet.Applet{Name: name, Section: 8, Class: applet.Tool, Summary: 
 const (
 	exitFailed = 1
 	exitUsage  = 2
+	// signalBase is what a shell adds to the number of a signal.
+	signalBase = 128
 )
 
 func run(ctx context.Context, env platform.Env, args []string) error {
@@ -238,15 +243,19 @@ func (t *tool) exec(c *cli.Context) error {
 			argv = append([]string{"haobox"}, argv...)
 		}
 	}
-	res, err := t.env.Runner.Run(c.Context, platform.Cmd{Path: cmd, Args: append([]string{cmd}, argv[1:]...), Env: childEnv,
-		Stdin: t.env.Stdin, Stdout: t.env.Stdout, Stderr: t.env.Stderr})
+	// In this process group, so that it can read from the terminal.
+	child := exec.CommandContext(c.Context, cmd, argv[1:]...)
+	child.Env, child.Stdin, child.Stdout, child.Stderr = childEnv, t.env.Stdin, t.env.Stdout, t.env.Stderr
+	err = child.Run()
+	var exit *exec.ExitError
 	switch {
+	case errors.As(err, &exit):
+		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return applet.Exit(signalBase + int(ws.Signal()))
+		}
+		return applet.Exit(exit.ExitCode())
 	case err != nil:
-		return err
-	case res.Signal != 0:
-		return applet.Exit(128 + res.Signal)
-	case res.ExitCode != 0:
-		return applet.Exit(res.ExitCode)
+		return fmt.Errorf("%s exec: %w", name, err)
 	}
 	return nil
 }

@@ -41,5 +41,9 @@ func attack(env platform.Env, d *phasim.Dir, w *phasim.World, i phasim.Injection
 		f := ksys.Flag{Node: n.Name, State: ksys.FlagStarted, Created: w.Clock(), Boot: "an earlier boot", PID: 1}
 		return os.WriteFile(p, f.Encode(), 0o600)
 	}
-	return os.WriteFile(p, nil, 0o600)
+	if err := os.WriteFile(p, nil, 0o600); err != nil {
+		return err
+	}
+	// Its age is that of the simulated clock.
+	return os.Chtimes(p, w.Clock(), w.Clock())
 }

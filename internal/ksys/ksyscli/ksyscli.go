@@ -7,10 +7,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 
 	"github.com/haobox/haobox/internal/ksys"
 	"github.com/haobox/haobox/internal/ksys/phasim"
+	"github.com/haobox/haobox/internal/version"
 	"github.com/haobox/haobox/platform"
 )
 
@@ -35,7 +35,7 @@ func Script(ctx context.Context, env platform.Env, args []string, s Spec) int {
 				"  --version  print the version\n  --help     print this text\n", s.Name, s.Summary, s.Name)
 			return ksys.ExitOK
 		case "--version":
-			fmt.Fprintf(env.Stdout, "%s (haobox) %s\n", s.Name, Version())
+			fmt.Fprintf(env.Stdout, "%s (haobox) %s\n", s.Name, version.String())
 			return ksys.ExitOK
 		case "--explain":
 			explain = true
@@ -57,12 +57,4 @@ func Script(ctx context.Context, env platform.Env, args []string, s Spec) int {
 		return r.Explain(ctx)
 	}
 	return r.Run(ctx, s.Core(r.Config, r.Node()))
-}
-
-// Version is the version of the binary.
-func Version() string {
-	if b, ok := debug.ReadBuildInfo(); ok {
-		return b.Main.Version
-	}
-	return "unknown"
 }
