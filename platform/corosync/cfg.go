@@ -4,6 +4,7 @@ package corosync
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 )
@@ -89,7 +90,7 @@ func (c *Cfg) Kill(ctx context.Context, node uint32, reason string) error {
 	req := newRequest(cfgKill, 288, 0)
 	req.u32(16, node)
 	reason = reason[:min(len(reason), cfgMaxReason)]
-	native.PutUint16(req[24:], uint16(len(reason))) // cs_name_t is packed
+	binary.NativeEndian.PutUint16(req[24:], uint16(len(reason))) // cs_name_t is packed
 	req.text(26, reason)
 	_, err := c.do(ctx, req)
 	return wrap(err, fmt.Sprintf("kill node %d", node))

@@ -5,6 +5,7 @@ package corosync
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -63,7 +64,7 @@ type Value struct {
 func Text(s string) Value { return Value{String, []byte(s)} }
 
 // Number makes a value of type Uint32.
-func Number(n uint32) Value { return Value{Uint32, native.AppendUint32(nil, n)} }
+func Number(n uint32) Value { return Value{Uint32, binary.NativeEndian.AppendUint32(nil, n)} }
 
 // Uint returns the value of an integer type as a number. Negative values and
 // other types give false.
@@ -76,17 +77,17 @@ func (v Value) Uint() (uint64, bool) {
 			return 0, false
 		}
 	case (v.Type == Int16 || v.Type == Uint16) && len(v.Bytes) == 2:
-		n = uint64(native.Uint16(v.Bytes))
+		n = uint64(binary.NativeEndian.Uint16(v.Bytes))
 		if signed && int16(n) < 0 {
 			return 0, false
 		}
 	case (v.Type == Int32 || v.Type == Uint32) && len(v.Bytes) == 4:
-		n = uint64(native.Uint32(v.Bytes))
+		n = uint64(binary.NativeEndian.Uint32(v.Bytes))
 		if signed && int32(n) < 0 {
 			return 0, false
 		}
 	case (v.Type == Int64 || v.Type == Uint64) && len(v.Bytes) == 8:
-		n = native.Uint64(v.Bytes)
+		n = binary.NativeEndian.Uint64(v.Bytes)
 		if signed && int64(n) < 0 {
 			return 0, false
 		}
@@ -105,15 +106,15 @@ func (v Value) String() string {
 	case v.Type == Int8 && len(v.Bytes) == 1:
 		return strconv.Itoa(int(int8(v.Bytes[0])))
 	case v.Type == Int16 && len(v.Bytes) == 2:
-		return strconv.Itoa(int(int16(native.Uint16(v.Bytes))))
+		return strconv.Itoa(int(int16(binary.NativeEndian.Uint16(v.Bytes))))
 	case v.Type == Int32 && len(v.Bytes) == 4:
-		return strconv.Itoa(int(int32(native.Uint32(v.Bytes))))
+		return strconv.Itoa(int(int32(binary.NativeEndian.Uint32(v.Bytes))))
 	case v.Type == Int64 && len(v.Bytes) == 8:
-		return strconv.FormatInt(int64(native.Uint64(v.Bytes)), 10)
+		return strconv.FormatInt(int64(binary.NativeEndian.Uint64(v.Bytes)), 10)
 	case v.Type == Float && len(v.Bytes) == 4:
-		return strconv.FormatFloat(float64(math.Float32frombits(native.Uint32(v.Bytes))), 'f', 6, 32)
+		return strconv.FormatFloat(float64(math.Float32frombits(binary.NativeEndian.Uint32(v.Bytes))), 'f', 6, 32)
 	case v.Type == Double && len(v.Bytes) == 8:
-		return strconv.FormatFloat(math.Float64frombits(native.Uint64(v.Bytes)), 'f', 6, 64)
+		return strconv.FormatFloat(math.Float64frombits(binary.NativeEndian.Uint64(v.Bytes)), 'f', 6, 64)
 	case v.Type == String:
 		return string(bytes.TrimRight(v.Bytes, "\x00"))
 	}
@@ -144,7 +145,7 @@ func keyRequest(id int32, key string, size, extra int) (request, error) {
 		return nil, fmt.Errorf("cmap key of %d bytes: %w", len(key), ErrTooBig)
 	}
 	req := newRequest(id, size, extra)
-	native.PutUint16(req[16:], uint16(len(key)))
+	binary.NativeEndian.PutUint16(req[16:], uint16(len(key)))
 	req.text(24, key)
 	return req, nil
 }

@@ -517,7 +517,10 @@ func (c *Conn) exchange(ctx context.Context, parts [][]byte, answer func(time.Ti
 	sent := false
 	err := guarded(func() error { return c.attempt(deadline, parts, answer, stop, &sent) })
 	var code Error
-	if err == nil || errors.As(err, &code) || errors.Is(err, ErrTooBig) {
+	switch {
+	case errors.Is(err, ErrTryAgain) && c.Err() == nil && errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case err == nil, errors.As(err, &code) && c.Err() == nil, errors.Is(err, ErrTooBig):
 		return err
 	}
 	if cause := c.Err(); cause != nil {

@@ -632,23 +632,26 @@ func TestConn_FlowControl(t *testing.T) {
 			c.respondWith(ok, make([]byte, 8))
 		}
 	}
-	cfg := f.config()
-	cfg.Limit = 100 * time.Millisecond
-	c, err := DialCPG(context.Background(), cfg)
+	c, err := DialCPG(context.Background(), f.config())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	flow := func(v uint32) { atomic.StoreUint32(f.conn().req.word(offFlow), v) }
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
 	flow(flowNoMulticast)
-	if err := c.Multicast(context.Background(), []byte("x")); !errors.Is(err, ErrTryAgain) {
+	if err := c.Multicast(soon(), []byte("x")); !errors.Is(err, ErrTryAgain) {
 		t.Errorf("multicast while the membership changes: %v", err)
 	}
 	if _, err := c.LocalNode(context.Background()); err != nil {
 		t.Errorf("other request: %v", err)
 	}
 	flow(1)
-	if _, err := c.LocalNode(context.Background()); !errors.Is(err, ErrTryAgain) {
+	if _, err := c.LocalNode(soon()); !errors.Is(err, ErrTryAgain) {
 		t.Errorf("closed: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -3,6 +3,7 @@
 package corosync
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// native is the order of every integer on the wire.
+var native = binary.NativeEndian
 
 // fake is the daemon's side of the protocol, with faults as data.
 type fake struct {

@@ -70,7 +70,7 @@ func newRing(hdr, data []byte) (ring, error) {
 	if uintptr(unsafe.Pointer(unsafe.SliceData(hdr)))%8 != 0 || uintptr(unsafe.Pointer(unsafe.SliceData(data)))%8 != 0 {
 		return ring{}, fmt.Errorf("ring at an odd address: %w", ErrProtocol)
 	}
-	words := native.Uint32(hdr[offWords:])
+	words := binary.NativeEndian.Uint32(hdr[offWords:])
 	if words < 4 || words > maxRingWords || uint64(len(data)) < uint64(words)*4 {
 		return ring{}, fmt.Errorf("ring of %d words in %d bytes: %w", words, len(data), ErrProtocol)
 	}

@@ -3,6 +3,7 @@
 package corosync
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,7 @@ func openRings(h handshake) (*rings, error) {
 			dataName = ringPrefix + dataName
 		}
 		s.files = append(s.files, dataName)
-		words := native.Uint32(hdr[offWords:])
+		words := binary.NativeEndian.Uint32(hdr[offWords:])
 		data, err := mapFile(dataName, int64(min(words, maxRingWords))*4)
 		if err != nil {
 			s.unmap()

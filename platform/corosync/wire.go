@@ -8,9 +8,8 @@ import (
 	"fmt"
 )
 
-// native is the order of every integer on the wire: client and daemon share a
-// machine.
-var native = binary.NativeEndian
+// Every integer on the wire is in the machine's own order: client and daemon
+// share the machine.
 
 // Headers of libqb's qbipc_common.h: int32 id @0, int32 size @8; answers and
 // events add int32 error @16. Each field has an 8-byte slot.
@@ -33,12 +32,12 @@ func newRequest(id int32, size, extra int) request {
 	return r
 }
 
-func (r request) id() int32            { return int32(native.Uint32(r)) }
-func (r request) i32(off int, v int32) { native.PutUint32(r[off:], uint32(v)) }
+func (r request) id() int32            { return int32(binary.NativeEndian.Uint32(r)) }
+func (r request) i32(off int, v int32) { binary.NativeEndian.PutUint32(r[off:], uint32(v)) }
 func (r request) u32(off int, v uint32) {
-	native.PutUint32(r[off:], v)
+	binary.NativeEndian.PutUint32(r[off:], v)
 }
-func (r request) u64(off int, v uint64) { native.PutUint64(r[off:], v) }
+func (r request) u64(off int, v uint64) { binary.NativeEndian.PutUint64(r[off:], v) }
 func (r request) text(off int, s string) {
 	copy(r[off:], s)
 }
@@ -82,7 +81,7 @@ func (r *reply) u8(off int) uint8 {
 
 func (r *reply) u32(off int) uint32 {
 	if b := r.bytes(off, 4); b != nil {
-		return native.Uint32(b)
+		return binary.NativeEndian.Uint32(b)
 	}
 	return 0
 }
@@ -91,7 +90,7 @@ func (r *reply) i32(off int) int32 { return int32(r.u32(off)) }
 
 func (r *reply) u64(off int) uint64 {
 	if b := r.bytes(off, 8); b != nil {
-		return native.Uint64(b)
+		return binary.NativeEndian.Uint64(b)
 	}
 	return 0
 }
@@ -111,7 +110,7 @@ func (r *reply) counted16(off int) string {
 	if b == nil {
 		return ""
 	}
-	n := int(native.Uint16(b))
+	n := int(binary.NativeEndian.Uint16(b))
 	if n > 256 {
 		r.short = true
 		return ""
@@ -125,7 +124,7 @@ func (r *reply) counted32(off int) string {
 	if b == nil {
 		return ""
 	}
-	n := native.Uint32(b)
+	n := binary.NativeEndian.Uint32(b)
 	if n > 128 {
 		r.short = true
 		return ""
@@ -148,7 +147,7 @@ func (r *reply) nodes(off int, n uint32) []uint32 {
 	}
 	out := make([]uint32, n)
 	for i := range out {
-		out[i] = native.Uint32(b[4*i:])
+		out[i] = binary.NativeEndian.Uint32(b[4*i:])
 	}
 	return out
 }
@@ -166,8 +165,8 @@ func header(b []byte) (id int32, code Error, err error) {
 	if len(b) < replyHeader {
 		return 0, 0, fmt.Errorf("decode header of %d bytes: %w", len(b), ErrProtocol)
 	}
-	if size := int32(native.Uint32(b[8:])); size < replyHeader || int(size) > len(b) {
+	if size := int32(binary.NativeEndian.Uint32(b[8:])); size < replyHeader || int(size) > len(b) {
 		return 0, 0, fmt.Errorf("decode header: size %d in a message of %d bytes: %w", size, len(b), ErrProtocol)
 	}
-	return int32(native.Uint32(b)), Error(native.Uint32(b[16:])), nil
+	return int32(binary.NativeEndian.Uint32(b)), Error(binary.NativeEndian.Uint32(b[16:])), nil
 }
