@@ -2,7 +2,7 @@ package applets
 
 import (
 	"github.com/haobox/haobox/applets/applet"
-	ip "github.com/haobox/haobox/applets/ip.sh"
+	cmantool "github.com/haobox/haobox/applets/cman_tool"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
 )
@@ -10,7 +10,7 @@ import (
 // native lists the applets that need Linux, sorted by name.
 func native() []applet.Entry {
 	return []applet.Entry{
-		agent(&ip.Applet, "ip"),
+		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),
 	}
