@@ -76,7 +76,9 @@ uninstall: build ## remove what install put there
 	@set -e; for page in man/*.[158]; do \
 		rm -f '$(MANDIR)'/man$${page##*.}/$${page##*/}; \
 	done
-	@set -e; for name in $$(ls bin/links); do rm -f '$(COMPDIR)'/$$name; done
+	@set -e; for name in $$(ls bin/links); do \
+		case " $(AGENTS) " in *" $$name "*) ;; *) rm -f '$(COMPDIR)'/$$name ;; esac; \
+	done
 
 demo: build ## fence a z/VM guest through the real agent and a simulated z/VM
 	@bin/haobox demo
@@ -112,7 +114,7 @@ test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulat
 
 # A real s390x kernel below the same tests, as root. -short, because its
 # processor is emulated.
-KERNEL_MODULES := af_iucv vsock_loopback
+KERNEL_MODULES := af_iucv vsock_loopback veth bridge macvlan bonding 8021q
 comma := ,
 empty :=
 space := $(empty) $(empty)

@@ -3,6 +3,7 @@ package applets
 import (
 	"github.com/haobox/haobox/applets/applet"
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
+	ip "github.com/haobox/haobox/applets/ip.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
 )
@@ -11,6 +12,7 @@ import (
 func native() []applet.Entry {
 	return []applet.Entry{
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
+		agent(&ip.Applet, "ip"),
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),
 	}

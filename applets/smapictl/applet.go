@@ -46,8 +46,9 @@ const (
 type tool struct {
 	env platform.Env
 	// out prints results; see output.go.
-	out printer
-	log *traceLog
+	out    printer
+	log    *traceLog
+	server transport.Endpoint
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
@@ -197,6 +198,7 @@ func (t *tool) client(c *cli.Context) (*smapi.Client, error) {
 		Dialer: smapi.DialFunc(dialer.Dial), User: t.value(c, "user", userVariable), Password: password,
 		Self: t.self(endpoint), ExchangeLimit: limit, Clock: t.env.Clock, Log: t.env.Log,
 	}
+	t.server = endpoint
 	t.out = printer{w: t.env.Stdout, json: c.Bool("json")}
 	if file := c.String("trace"); file != "" {
 		if t.log, err = openTrace(t.env, file); err != nil {

@@ -127,8 +127,10 @@ func (t *tool) finish(err error) error {
 		return t.refuse("", fault)
 	case errors.Is(err, smapi.ErrRequest):
 		return applet.Exitf(exitUsage, "smapictl: %v", err)
+	case errors.Is(err, smapi.ErrTimeout):
+		return applet.Exitf(exitTransport, "smapictl: %s: %v; --timeout sets the limit", t.server, err)
 	case err != nil:
-		return applet.Exitf(exitTransport, "smapictl: %v", err)
+		return applet.Exitf(exitTransport, "smapictl: %s: %v", t.server, err)
 	case t.out.err != nil:
 		return applet.Exitf(exitTransport, "smapictl: write the output: %v", t.out.err)
 	}

@@ -200,7 +200,7 @@ func TestCommands(t *testing.T) {
 		{"bad endpoint", nil, "status -c zvm1", 2, ``, `smapictl: --connect: "zvm1": not an endpoint: .*\n`},
 		{"bad limit", nil, "status -t 0", 2, ``, `smapictl: --timeout: '0' is no time above 0 in seconds or as 1m30s\n`},
 		{"limit in seconds", nil, "check -t5", 0, `Check_Authentication.*\n`, ``},
-		{"nobody listens", nil, "check --connect=tcp:127.0.0.1:1", 3, ``, `smapictl: Check_Authentication: cannot connect: dial tcp .*refused\n`},
+		{"nobody listens", nil, "check --connect=tcp:127.0.0.1:1", 3, ``, `smapictl: tcp:127\.0\.0\.1:1: Check_Authentication: cannot connect: dial tcp .*refused\n`},
 		{"bad count", nil, "events --count=-1", 2, ``, `smapictl: --count: .*\n`},
 	}
 	for _, tc := range tests {
@@ -461,6 +461,22 @@ func TestOutput_FullDisk(t *testing.T) {
 	var exit *applet.ExitError
 	if !errors.As(err, &exit) || exit.Code == 0 || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "", func(c *zvmsim.Config) {
+		f, err := zvmsim.ParseFault("do=silence")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Faults = append(c.Faults, f)
+	}).login()
+	code, _, stderr := b.run("check", "--timeout", "50ms")
+	want := "smapictl: " + b.endpoint + ": Check_Authentication: no complete answer: time limit passed: 50ms; --timeout sets the limit\n"
+	if code != exitTransport || stderr != want {
+		t.Errorf("exit status %d, %q; want %q", code, stderr, want)
 	}
 }
 

@@ -131,6 +131,14 @@ func (c *Call) missing() error {
 	return nil
 }
 
+// self is the program to start for parts that run beside this one.
+func (c *Call) self() string {
+	if c.Self != "" {
+		return c.Self
+	}
+	return "/proc/self/exe"
+}
+
 // checking reports whether the action is a status check.
 func (c *Call) checking() bool { return c.Action == "status" || c.Action == "monitor" }
 
@@ -152,6 +160,9 @@ const (
 	// ActionLimit is for programs that change something, if the manager gives
 	// no time: the start timeout of fs, the longest of the common agents.
 	ActionLimit = 900 * time.Second
+	// LongLimit is for programs that somebody else wrote and that say nothing
+	// about their time. Ours: ragent.ActionLimit.
+	LongLimit = 2 * time.Hour
 	// outputSize is how much output of a program is kept, in bytes. Ours.
 	outputSize = 1 << 20
 )
@@ -233,6 +244,33 @@ func (c *Call) Run(ctx context.Context, cmd platform.Cmd) (Output, error) {
 		return o, &Error{Code: code, Err: err}
 	}
 	return o, nil
+}
+
+// Stream is Run with the output handed over line by line as it comes. Output
+// holds no text then.
+func (c *Call) Stream(ctx context.Context, cmd platform.Cmd, line func(string)) (Output, error) {
+	path, err := c.Find(cmd.Path)
+	if err != nil {
+		return Output{}, err
+	}
+	cmd.Path = path
+	if cmd.Limit == 0 {
+		cmd.Limit = LongLimit
+	}
+	w := &LineWriter{Line: line}
+	cmd.Stdout, cmd.Stderr = w, w
+	res, err := c.Env.Runner.Run(ctx, cmd)
+	if n := w.Close(); n > 0 {
+		c.Warnf("%d more lines of output of %s were dropped", n, cmd.Args[0])
+	}
+	if err != nil {
+		code := Generic
+		if errors.Is(err, fs.ErrNotExist) {
+			code = NotInstalled
+		}
+		return Output{Result: res}, &Error{Code: code, Err: err}
+	}
+	return Output{Result: res}, nil
 }
 
 // Find returns the real path of a program: of an absolute name, or of one in

@@ -33,12 +33,15 @@ func runScript(ctx context.Context, c *Call, word string) error {
 		return err
 	}
 	c.Infof("Executing %s %s", file, word)
-	o, err := c.Run(ctx, platform.Cmd{Path: file, Args: []string{file, word}, Env: c.Environ()})
+	o, err := c.Stream(ctx, platform.Cmd{Path: file, Args: []string{file, word}, Env: c.Environ()}, func(line string) {
+		if word == "status" {
+			c.Debugf("%s", line)
+			return
+		}
+		c.Infof("%s", line)
+	})
 	if err != nil {
 		return err
-	}
-	for _, l := range o.Lines() {
-		c.Debugf("%s", l)
 	}
 	switch {
 	case o.OK():

@@ -57,8 +57,9 @@ _haobox() {
 	fi
 }
 
-# Every name and alias that this binary answers to.
+# Every name and alias that this binary answers to, but for resource agents:
+# their short names (ip, service) are commands of others.
 mapfile -t _haobox_names < <(haobox --list-full 2>/dev/null |
-	awk -F '\t' '{ print $1; n = split($4, alias, ","); for (i = 1; i <= n; i++) print alias[i] }')
+	awk -F '\t' '$5 !~ /share\/cluster/ { print $1; n = split($4, alias, ","); for (i = 1; i <= n; i++) print alias[i] }')
 complete -F _haobox haobox "${_haobox_names[@]}"
 unset _haobox_names

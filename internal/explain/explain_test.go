@@ -1,0 +1,141 @@
+package explain
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/xmldoc"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files and docs/explain.txt")
+
+func page(t testing.TB, name string, text []byte) *Page {
+	t.Helper()
+	doc, err := clusterconf.Parse(name, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(doc, restree.Builtin())
+}
+
+func render(t testing.TB, p *Page, format func(*Page, *bytes.Buffer) error) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := format(p, &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func asText(p *Page, b *bytes.Buffer) error { return p.Text(b) }
+func asJSON(p *Page, b *bytes.Buffer) error { return p.JSON(b) }
+func asSVG(p *Page, b *bytes.Buffer) error  { return p.SVG(b) }
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", file, diff)
+	}
+}
+
+// The manual's cluster is explained in docs, as text and as a picture.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../conf/cluster.conf.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := page(t, "cluster.conf", text)
+	golden(t, "../../docs/explain.txt", render(t, p, asText))
+	golden(t, "../../docs/explain.svg", render(t, p, asSVG))
+	golden(t, "testdata/example.json", render(t, p, asJSON))
+}
+
+const rich = `<cluster name="zc" config_version="3">
+ <totem token="21000"/>
+ <cman expected_votes="5"/>
+ <clusternodes>
+  <clusternode name="A" nodeid="1"><altname name="A2"/>
+   <fence><method name="zvm"><device name="z1" port="LA"/><device name="z2" port="LA" passwd="HUSH"/></method><method name="second"><device name="z2"/></method></fence>
+   <unfence><device name="z1" action="on"/></unfence></clusternode>
+  <clusternode name="B" nodeid="2" votes="2"/>
+  <clusternode name="C" nodeid="3"/>
+ </clusternodes>
+ <fencedevices><fencedevice name="z1" agent="fence_zvmip" ipaddr="192.0.2.1" passwd="HUSH"/><fencedevice name="z2" agent="fence_zvm"/></fencedevices>
+ <quorumd device="/dev/q" votes="1" interval="1" tko="6"><heuristic program="ping -c1 gw" score="2"/></quorumd>
+ <rm>
+  <failoverdomains>
+   <failoverdomain name="one" restricted="1"><failoverdomainnode name="A"/></failoverdomain>
+   <failoverdomain name="two" ordered="1"><failoverdomainnode name="B" priority="2"/><failoverdomainnode name="A" priority="1"/></failoverdomain>
+  </failoverdomains>
+  <resources><script name="shared" file="/s"/></resources>
+  <service name="a" domain="one" recovery="disable" autostart="0" exclusive="1"><script ref="shared"/></service>
+  <service name="b" domain="two" recovery="restart-disable" max_restarts="3" restart_expire_time="1h" depend="service:a">
+   <fs name="f" device="/dev/f" mountpoint="/f"><mysql name="m" __independent_subtree="1" __max_restarts="2" __restart_expire_time="600"/></fs>
+   <ip address="192.0.2.9/24"/><script ref="shared" /><apache name="w" __independent_subtree="2"/>
+  </service>
+  <vm name="guest" recovery="relocate"/>
+  <service name="broken"><ip ref="none"/></service>
+ </rm>
+</cluster>`
+
+func TestRich(t *testing.T) {
+	t.Parallel()
+	p := page(t, "cluster.conf", []byte(rich))
+	golden(t, "testdata/rich.txt", render(t, p, asText))
+	for name, out := range map[string]string{"text": render(t, p, asText), "json": render(t, p, asJSON), "svg": render(t, p, asSVG)} {
+		if strings.Contains(out, "HUSH") {
+			t.Errorf("a secret in %s", name)
+		}
+	}
+}
+
+// Every file that can be read can be explained in every format, and the
+// picture is XML whatever the names in it are.
+func TestFormats_EveryCorpusFile(t *testing.T) {
+	t.Parallel()
+	files, _ := filepath.Glob("../clusterconf/testdata/corpus/*.conf")
+	if len(files) < 60 {
+		t.Fatalf("%d files", len(files))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc, err := clusterconf.Parse("f", text)
+		if err != nil || doc.Root.Name != "cluster" {
+			continue
+		}
+		p := New(doc, restree.Builtin())
+		render(t, p, asText)
+		if _, err := xmldoc.Parse("svg", []byte(render(t, p, asSVG))); err != nil {
+			t.Errorf("%s: picture: %v", file, err)
+		}
+		var back Page
+		if err := json.Unmarshal([]byte(render(t, p, asJSON)), &back); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if diff := cmp.Diff(p, &back); diff != "" {
+			t.Errorf("%s: JSON loses something (-want +got)\n%s", file, diff)
+		}
+	}
+}
