@@ -1,7 +1,12 @@
 // Package conf holds the files that haobox ships as defaults: the metadata of
 // the resource agents and the grammar of cluster.conf. They are part of the
 // binary, and "haobox install" copies them out.
+//
+// The grammar follows from the metadata: after a change of agents/*.xml, go
+// generate writes it and everything else that shows the metadata again.
 package conf
+
+//go:generate go test ../internal/restree ../internal/clusterconf ../internal/explain ../applets/rg_test -update
 
 import (
 	"embed"

@@ -63,6 +63,7 @@ func kindOf(file string) string {
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
+	rules := restree.Builtin()
 	for _, file := range corpus(t) {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -84,7 +85,7 @@ func TestCorpus(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		r := Validate(doc, Options{})
+		r := Validate(doc, Options{Rules: rules})
 		for _, i := range r.Issues {
 			line := i.String()
 			if strings.ContainsAny(line, "\n\r") || strings.Contains(line, "SECRETPW") || strings.Contains(line, "HUSHHUSH") {
@@ -164,5 +165,36 @@ func TestCorpus_XmllintAgrees(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(stderr.String())
+	}
+}
+
+// The manual page names every element and attribute of the grammar but those
+// of the resource types, which their agents document.
+func TestManualPage_Complete(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../man/cluster.conf.5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]bool{}
+	for _, w := range strings.FieldsFunc(string(text), func(r rune) bool {
+		return !strings.ContainsRune("_-", r) && (r < '0' || r > 'z' || r > '9' && r < 'A' || r > 'Z' && r < 'a')
+	}) {
+		words[w] = true
+	}
+	g := newGrammar(restree.Builtin())
+	for _, key := range g.order {
+		d := g.defs[key]
+		if strings.Contains(key, ":") {
+			continue
+		}
+		if !words[d.name] {
+			t.Errorf("element %s is missing", d.name)
+		}
+		for _, a := range d.attrs {
+			if !words[a.name] {
+				t.Errorf("attribute %s of %s is missing", a.name, d.name)
+			}
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
+	"github.com/haobox/haobox/platform/testskip"
 )
 
 func mustParse(t testing.TB, text string) *xmldoc.Document {
@@ -168,6 +169,7 @@ func services(n int) string {
 
 func TestTenThousandServices(t *testing.T) {
 	t.Parallel()
+	testskip.IfShort(t, "two files of 2.5 MiB, a minute under the emulator")
 	doc := mustParse(t, services(10000))
 	if r := Validate(doc, Options{}); len(r.Issues) > 0 {
 		t.Errorf("%d issues, the first: %v", len(r.Issues), r.Issues[0])

@@ -116,6 +116,7 @@ func TestFormats_EveryCorpusFile(t *testing.T) {
 	if len(files) < 60 {
 		t.Fatalf("%d files", len(files))
 	}
+	rules := restree.Builtin()
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -125,7 +126,7 @@ func TestFormats_EveryCorpusFile(t *testing.T) {
 		if err != nil || doc.Root.Name != "cluster" {
 			continue
 		}
-		p := New(doc, restree.Builtin())
+		p := New(doc, rules)
 		render(t, p, asText)
 		if _, err := xmldoc.Parse("svg", []byte(render(t, p, asSVG))); err != nil {
 			t.Errorf("%s: picture: %v", file, err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -126,12 +127,15 @@ func genRM(t *rapid.T) string {
 	return rm
 }
 
+// builtin is parsed once: the emulator needs a tenth of a second for it.
+var builtin = sync.OnceValue(Builtin)
+
 func loadRapid(t *rapid.T, rm string) *Set {
 	doc, err := xmldoc.Parse("f", []byte("<cluster><rm>"+rm+"</rm></cluster>"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Load(Builtin(), doc.Root)
+	return Load(builtin().Clone(), doc.Root)
 }
 
 // For trees without reference counts at stake: what was started is stopped,
