@@ -1,9 +1,9 @@
 package zvmsim
 
 import (
-	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/haobox/haobox/internal/smapi"
@@ -43,7 +43,7 @@ type answer struct {
 }
 
 // worker is the user id of the worker server.
-func (j *job) worker() string { return fmt.Sprintf("VSMWORK%d", j.slot+1) }
+func (j *job) worker() string { return "VSMWORK" + strconv.Itoa(j.slot+1) }
 
 // cause is the worker with the user who asked.
 func (j *job) cause() string { return j.worker() + " for " + j.requester }

@@ -302,7 +302,7 @@ func TestServer_HalfClosedClientGetsItsAnswer(t *testing.T) {
 			c.Systems[0].Switches.HalfCloseAborts = aborts
 		}, func(t *testing.T, sim *zvmtest.Sim, c *smapi.Client) {
 			msg := smapi.AppendRequest(nil, smapi.Request{Function: smapi.CheckAuthentication, User: "CMANAGER", Password: "SECRET"})
-			conn := &halfClosed{in: bytes.NewReader(msg), closed: make(chan struct{})}
+			conn := &halfClosed{in: bytes.NewReader(msg)}
 			if err := sim.ServeConn(t.Context(), conn, zvmsim.Client{}); err != nil {
 				t.Errorf("aborts %v: %v", aborts, err)
 			}
@@ -315,9 +315,8 @@ func TestServer_HalfClosedClientGetsItsAnswer(t *testing.T) {
 
 // halfClosed is a connection whose client has shut down its sending side.
 type halfClosed struct {
-	in     *bytes.Reader
-	out    bytes.Buffer
-	closed chan struct{}
+	in  *bytes.Reader
+	out bytes.Buffer
 }
 
 func (c *halfClosed) Read(p []byte) (int, error)    { return c.in.Read(p) }
@@ -346,4 +345,56 @@ func hexTalk(t *testing.T, sim *zvmtest.Sim, request string) string {
 		t.Fatal(err)
 	}
 	return hex.EncodeToString(reply)
+}
+
+func TestServer_ManyClientsAtATime(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(c *zvmsim.Config) {
+		c.Systems[0].Delays.Answer, c.Systems[0].Delays.AnswerSpread = time.Second, time.Second
+	}, func(t *testing.T, sim *zvmtest.Sim, c *smapi.Client) {
+		const n = 60
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		ids := map[uint32]bool{}
+		c.ExchangeLimit = time.Minute
+		for range n {
+			wg.Go(func() {
+				resp, err := c.Do(t.Context(), smapi.Request{Function: smapi.CheckAuthentication})
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil || resp.RequestID != resp.ResponseID || ids[resp.RequestID] {
+					t.Errorf("response %+v, %v", resp, err)
+				}
+				ids[resp.RequestID] = true
+			})
+		}
+		start := time.Now()
+		wg.Wait()
+		// Three workers take 1 to 2 s for each request.
+		if d := time.Since(start); d < n/3*time.Second || d > 2*n/3*time.Second {
+			t.Errorf("%d requests took %v", n, d)
+		}
+	})
+}
+
+func FuzzServer(f *testing.F) {
+	f.Add(smapi.AppendRequest(nil, smapi.Request{Function: smapi.ImageDeactivate, User: "CMANAGER", Password: "SECRET", Target: "CNODE1", Params: smapi.AppendString(nil, "IMMED")}), "")
+	f.Add(smapi.AppendRequest(nil, smapi.Request{Function: smapi.AuthorizationListQuery, User: "CMANAGER", Password: "SECRET", Target: "X", Params: smapi.AppendString(smapi.AppendString(nil, "ALL"), "ALL")}), "CMANAGER")
+	f.Add(smapi.AppendRequest(nil, smapi.Request{Function: smapi.ImageQueryActivateTime, Target: "CNODE1", Params: []byte{4}}), "CMANAGER")
+	f.Add(smapi.AppendRequest(nil, smapi.Request{Function: smapi.EventStreamAdd, Target: "CNODE1", Params: []byte{0, 0, 0, 1}}), "CMANAGER")
+	f.Add([]byte("\x16\x03\x01\x02\x00\x01\x00"), "")
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), "x")
+	f.Fuzz(func(t *testing.T, request []byte, peer string) {
+		sim := zvmtest.StartWith(t, zvmtest.Config("CNODE1", "CNODE2"), zvmsim.ServerConfig{WriteLimit: time.Millisecond})
+		conn := &halfClosed{in: bytes.NewReader(request)}
+		_ = sim.ServeConn(t.Context(), conn, zvmsim.Client{Peer: peer})
+		reply := conn.out.Bytes()
+		if len(reply) <= 4 {
+			return // nothing, or what ends with the request id
+		}
+		resp, err := smapi.ReadResponse(bytes.NewReader(reply), 1<<20)
+		if err != nil || resp.RequestID != resp.ResponseID || len(reply) != 20+len(resp.Data) {
+			t.Errorf("%x answers %x: %+v, %v", request, reply, resp, err)
+		}
+	})
 }
