@@ -26,6 +26,8 @@ GATE  := bin/tools/testgate
 TEST_TIMEOUT          ?= 10m
 TEST_TIMEOUT_EMULATED ?= 20m
 FUZZTIME              ?= 10s
+# Options of tools/bench: -n ROUNDS, and names of benches.
+BENCHFLAGS            ?=
 
 .NOTPARALLEL:
 .PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-tools test-race \
@@ -130,6 +132,10 @@ report: tools
 
 check: setup tools ## gofmt, vet, staticcheck, lints, sizes, layering, start cost, s390x unit tests
 	tools/check
+
+bench: build dist tools ## ours and the commands it replaces, in turn: medians and ratios, no judgement
+	tools/setup fence-agents
+	bin/tools/bench $(BENCHFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME
 	tools/fuzz $(FUZZTIME)

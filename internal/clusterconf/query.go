@@ -14,9 +14,11 @@ import (
 // The outcomes of a query other than a value.
 var (
 	// ErrNoData is a path that nothing in the file has.
-	ErrNoData = errors.New("No data available") //nolint:staticcheck // the text of the system's error, which scripts see
+	//lint:ignore ST1005 the text of the system's error, which scripts see
+	ErrNoData = errors.New("No data available")
 	// ErrBadQuery is a path that is no path.
-	ErrBadQuery = errors.New("Invalid argument") //nolint:staticcheck // likewise
+	//lint:ignore ST1005 likewise
+	ErrBadQuery = errors.New("Invalid argument")
 )
 
 // Query answers an XPath as ccs_tool does: an attribute gives its value, an

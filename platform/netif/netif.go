@@ -35,11 +35,30 @@ const (
 // Net is a connection to rtnetlink. Safe for concurrent use.
 type Net struct {
 	mu sync.Mutex
-	h  *netlink.Handle
+	h  calls
 	// events, if open, tells when the last listing is out of date.
 	events *nl.NetlinkSocket
 	last   *platform.Network
 	buf    []byte
+}
+
+// calls are the methods of a *netlink.Handle that are used. A field of that
+// type itself would make all its 250 methods part of the binary, 0.9 MB: the
+// linker has to assume that text/template, of urfave/cli, calls them by name.
+type calls struct {
+	LinkList               func() ([]netlink.Link, error)
+	AddrList               func(netlink.Link, int) ([]netlink.Addr, error)
+	AddrAdd, AddrDel       func(netlink.Link, *netlink.Addr) error
+	RouteListFiltered      func(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
+	RouteAdd, RouteReplace func(*netlink.Route) error
+	Close                  func()
+}
+
+func callsOf(h *netlink.Handle) calls {
+	return calls{
+		LinkList: h.LinkList, AddrList: h.AddrList, AddrAdd: h.AddrAdd, AddrDel: h.AddrDel,
+		RouteListFiltered: h.RouteListFiltered, RouteAdd: h.RouteAdd, RouteReplace: h.RouteReplace, Close: h.Close,
+	}
 }
 
 // Open connects. With watch, State asks the kernel again only after something
@@ -55,7 +74,7 @@ func Open(watch bool) (*Net, error) {
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err == nil {
-		n.h = h
+		n.h = callsOf(h)
 		err = h.SetSocketTimeout(replyLimit)
 	}
 	if err != nil {
@@ -70,7 +89,7 @@ func (n *Net) Close() {
 	if n.events != nil {
 		n.events.Close()
 	}
-	if n.h != nil {
+	if n.h.Close != nil {
 		n.h.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -150,7 +151,7 @@ func (r *rig) do(a Action) Event {
 		if a.Name == "loop" {
 			return Addresses{List: []string{"127.0.0.1"}}
 		}
-		list, err := phasim.Resolve(nil, a.Name) //nolint:staticcheck // needs no context
+		list, err := phasim.Resolve(context.Background(), a.Name)
 		return Addresses{list, err}
 	case Pause:
 		r.w.AdvanceTo(r.w.Now + a.For.Milliseconds())
