@@ -2,8 +2,11 @@ package applets
 
 import (
 	"github.com/haobox/haobox/applets/applet"
+	clusterfs "github.com/haobox/haobox/applets/clusterfs.sh"
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
+	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
+	netfs "github.com/haobox/haobox/applets/netfs.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
 )
@@ -11,8 +14,11 @@ import (
 // native lists the applets that need Linux, sorted by name.
 func native() []applet.Entry {
 	return []applet.Entry{
+		agent(&clusterfs.Applet, "clusterfs"),
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
+		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),
+		agent(&netfs.Applet, "netfs"),
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -234,7 +235,10 @@ func (c *Call) Run(ctx context.Context, cmd platform.Cmd) (Output, error) {
 	var both, out capture
 	both.left, out.left = outputSize, outputSize
 	cmd.Stdout, cmd.Stderr = tee{&out, &both}, &both
-	res, err := c.Env.Runner.Run(ctx, cmd)
+	if cmd.Args == nil {
+		cmd.Args = []string{cmd.Path}
+	}
+	res, err := c.guard(ctx, cmd)
 	o := Output{Result: res, Text: strings.TrimRight(both.String(), "\n"), Stdout: out.String()}
 	if err != nil {
 		code := Generic
@@ -259,7 +263,7 @@ func (c *Call) Stream(ctx context.Context, cmd platform.Cmd, line func(string)) 
 	}
 	w := &LineWriter{Line: line}
 	cmd.Stdout, cmd.Stderr = w, w
-	res, err := c.Env.Runner.Run(ctx, cmd)
+	res, err := c.guard(ctx, cmd)
 	if n := w.Close(); n > 0 {
 		c.Warnf("%d more lines of output of %s were dropped", n, cmd.Args[0])
 	}
@@ -271,6 +275,50 @@ func (c *Call) Stream(ctx context.Context, cmd platform.Cmd, line func(string)) 
 		return Output{Result: res}, &Error{Code: code, Err: err}
 	}
 	return Output{Result: res}, nil
+}
+
+// killWait is how long a killed program gets to disappear; rgmanager 3.2 gives
+// an agent as long.
+const killWait = time.Second
+
+// guard runs a program and returns when it has ended, or when it was killed at
+// the end of its limit, even if it does not go: in an uninterruptible wait (a
+// device or server that is gone) it can not.
+func (c *Call) guard(ctx context.Context, cmd platform.Cmd) (platform.Result, error) {
+	limit := cmd.Limit
+	cmd.Limit = 0
+	p, err := c.Env.Runner.Start(context.WithoutCancel(ctx), cmd)
+	if err != nil {
+		return platform.Result{ExitCode: -1}, err
+	}
+	type end struct {
+		res platform.Result
+		err error
+	}
+	done := make(chan end, 1)
+	go func() {
+		res, err := p.Wait()
+		done <- end{res, err}
+	}()
+	expired, stop := c.Env.Clock.After(limit)
+	defer stop()
+	select {
+	case e := <-done:
+		return e.res, e.err
+	case <-expired:
+	case <-ctx.Done():
+	}
+	_ = p.Signal(os.Kill) // it may be gone by now
+	gone, stopGone := c.Env.Clock.After(killWait)
+	defer stopGone()
+	res := platform.Result{ExitCode: -1, TimedOut: true, Elapsed: limit}
+	select {
+	case e := <-done:
+		res.Signal = e.res.Signal
+	case <-gone:
+		c.Errorf("%s (process %d) does not go, even when killed", cmd.Args[0], p.PID())
+	}
+	return res, nil
 }
 
 // Find returns the real path of a program: of an absolute name, or of one in
