@@ -210,12 +210,7 @@ func (e *corosyncEngine) Join(name string, deliver func(cluster.Event)) (cluster
 	e.groupMu.Lock()
 	defer e.groupMu.Unlock()
 	for _, g := range e.groups {
-		select {
-		case <-g.ended:
-			continue
-		default:
-		}
-		if g.name == name {
+		if g.name == name && !g.finished() {
 			return nil, fmt.Errorf("join group %s twice: %w", name, cluster.ErrRefused)
 		}
 	}
@@ -359,15 +354,27 @@ func (g *cpgGroup) receive() {
 			out = a.Ring(ringID(ev.ID))
 		}
 		for _, ev := range out {
+			v, is := ev.(cluster.View)
+			over := is && !v.Has(g.self) && !v.Transitional
+			if over {
+				// Before it is told: it may join again at once.
+				g.finish(cluster.ErrNotJoined)
+			}
 			if !g.quiet.Load() {
 				g.deliver(ev)
 			}
-			if v, is := ev.(cluster.View); is && !v.Has(g.self) && !v.Transitional {
-				g.finish(cluster.ErrNotJoined)
+			if over {
 				return
 			}
 		}
 	}
+}
+
+// finished reports whether the membership is over.
+func (g *cpgGroup) finished() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err != nil
 }
 
 // finish makes Send fail from now on.
