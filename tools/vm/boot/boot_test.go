@@ -45,7 +45,8 @@ func module(t *testing.T, order binary.ByteOrder, info string) []byte {
 }
 
 // kernel returns an unpacked kernel package with the modules a (needs b-c and
-// d), b_c (needs d), d, and with e inside the kernel.
+// d), b_c (needs d), d (wants soft_thing first, which f-generic and f-fast
+// are), and with e inside the kernel.
 func kernel(t *testing.T) *Kernel {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +59,9 @@ func kernel(t *testing.T) *Kernel {
 		{"lib/modules/6.1/modules.builtin", []byte("kernel/x/e.ko\n")},
 		{"lib/modules/6.1/kernel/a.ko", module(t, binary.BigEndian, "alias=x\x00depends=b_c,d\x00name=a\x00")},
 		{"lib/modules/6.1/kernel/b-c.ko", module(t, binary.LittleEndian, "depends=d,e\x00")},
-		{"lib/modules/6.1/kernel/d.ko", module(t, binary.BigEndian, "depends=\x00")},
+		{"lib/modules/6.1/kernel/d.ko", module(t, binary.BigEndian, "softdep=post: a pre: soft-thing nowhere post: a\x00depends=\x00")},
+		{"lib/modules/6.1/kernel/f-generic.ko", module(t, binary.BigEndian, "alias=soft_thing\x00depends=\x00")},
+		{"lib/modules/6.1/kernel/f-fast.ko", module(t, binary.BigEndian, "alias=soft_thing\x00depends=\x00")},
 		{"lib/modules/6.1/kernel/broken.ko", []byte("no object")},
 	}
 	if err := errors.Join(os.MkdirAll(root+"/kernel", 0o755), os.MkdirAll(dir+"/boot", 0o755)); err != nil {
@@ -78,20 +81,19 @@ func kernel(t *testing.T) *Kernel {
 
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	k := kernel(t)
 	cases := []struct {
 		name, modules, want string
 		err                 error
 	}{
-		{"what a module needs comes first, once", "a b-c", "d b-c a", nil},
-		{"dash and underscore are one", "b_c", "d b-c", nil},
+		{"what a module needs comes first, once", "a b-c", "f-generic d b-c a", nil},
+		{"dash and underscore are one", "b_c", "f-generic d b-c", nil},
 		{"inside the kernel", "e", "", nil},
 		{"missing", "a nosuch", "", ErrNoModule},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			files, err := k.Resolve(strings.Fields(tc.modules))
+			files, err := kernel(t).Resolve(strings.Fields(tc.modules))
 			if !errors.Is(err, tc.err) {
 				t.Fatalf("error %v, want %v", err, tc.err)
 			}
@@ -104,7 +106,7 @@ func TestResolve(t *testing.T) {
 			}
 		})
 	}
-	if _, err := k.Resolve([]string{"broken"}); err == nil {
+	if _, err := kernel(t).Resolve([]string{"broken"}); err == nil {
 		t.Error("a file that is no module is taken for one")
 	}
 }
@@ -173,7 +175,7 @@ func TestWriteInitrd(t *testing.T) {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(got["vm-plan.json"], "file 600 ")), &plan); err != nil {
 		t.Fatal(err)
 	}
-	if s := strings.Join(plan.Modules, " "); s != "/lib/modules/6.1/d.ko /lib/modules/6.1/b_c.ko" {
+	if s := strings.Join(plan.Modules, " "); s != "/lib/modules/6.1/f_generic.ko /lib/modules/6.1/d.ko /lib/modules/6.1/b_c.ko" {
 		t.Errorf("modules in the plan: %s", s)
 	}
 }

@@ -272,6 +272,9 @@ type Kernel struct {
 	// modules has the file of each module by name; builtin those inside Image.
 	modules map[string]string
 	builtin map[string]bool
+	// aliases has the modules by their other names; it is read when a soft
+	// dependency first needs it.
+	aliases map[string][]string
 }
 
 // openKernel reads what is in an unpacked kernel package.
@@ -340,11 +343,23 @@ func (k *Kernel) Resolve(names []string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		needs, err := depends(data)
+		info, err := modinfo(data)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", file, err)
 		}
-		for _, n := range needs {
+		for _, soft := range info.before {
+			// As with modprobe, what is missing may be inside the kernel.
+			n, err := k.named(soft)
+			if err != nil {
+				return err
+			}
+			if n != "" {
+				if err := add(n, name); err != nil {
+					return err
+				}
+			}
+		}
+		for _, n := range info.needs {
 			if err := add(n, name); err != nil {
 				return err
 			}
@@ -377,25 +392,84 @@ func readModule(file string) ([]byte, error) {
 	return nil, fmt.Errorf("%s is compressed in an unknown way", file)
 }
 
-// depends reads the "depends=" entry of a module's section .modinfo, a list of
-// zero-ended strings.
-func depends(object []byte) ([]string, error) {
+// named returns the module with the name or alias, or "".
+func (k *Kernel) named(name string) (string, error) {
+	name = strings.ReplaceAll(name, "-", "_")
+	if k.modules[name] != "" {
+		return name, nil
+	}
+	if k.aliases == nil {
+		k.aliases = map[string][]string{}
+		for module, file := range k.modules {
+			data, err := readModule(file)
+			if err != nil {
+				return "", err
+			}
+			info, err := modinfo(data)
+			if err != nil {
+				continue // broken, and nobody asked for it
+			}
+			for _, a := range info.aliases {
+				a = strings.ReplaceAll(a, "-", "_")
+				k.aliases[a] = append(k.aliases[a], module)
+			}
+		}
+	}
+	// Of several drivers of one thing, the one for every machine.
+	found := slices.Sorted(slices.Values(k.aliases[name]))
+	for _, m := range found {
+		if strings.HasSuffix(m, "_generic") {
+			return m, nil
+		}
+	}
+	if len(found) > 0 {
+		return found[0], nil
+	}
+	return "", nil
+}
+
+// info is what a module says of itself.
+type info struct {
+	// needs are the modules whose symbols it uses, before those it wants to
+	// find loaded, aliases its other names.
+	needs, before, aliases []string
+}
+
+// modinfo reads a module's section .modinfo, a list of zero-ended strings such
+// as "depends=a,b" and "softdep=pre: c d post: e".
+func modinfo(object []byte) (info, error) {
+	var out info
 	f, err := elf.NewFile(bytes.NewReader(object))
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	section := f.Section(".modinfo")
 	if section == nil {
-		return nil, errors.New("no section .modinfo: not a kernel module")
+		return out, errors.New("no section .modinfo: not a kernel module")
 	}
 	data, err := section.Data()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	for _, entry := range bytes.Split(data, []byte{0}) {
-		if list, ok := bytes.CutPrefix(entry, []byte("depends=")); ok && len(list) > 0 {
-			return strings.Split(string(list), ","), nil
+		key, value, _ := strings.Cut(string(entry), "=")
+		switch {
+		case value == "":
+		case key == "depends":
+			out.needs = strings.Split(value, ",")
+		case key == "alias":
+			out.aliases = append(out.aliases, value)
+		case key == "softdep":
+			before := false
+			for _, w := range strings.Fields(value) {
+				switch {
+				case strings.HasSuffix(w, ":"):
+					before = w == "pre:"
+				case before:
+					out.before = append(out.before, w)
+				}
+			}
 		}
 	}
-	return nil, nil
+	return out, nil
 }
