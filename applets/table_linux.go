@@ -6,9 +6,12 @@ import (
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
 	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
+	lvm "github.com/haobox/haobox/applets/lvm.sh"
 	netfs "github.com/haobox/haobox/applets/netfs.sh"
+	ocf "github.com/haobox/haobox/applets/ocf.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
+	systemd "github.com/haobox/haobox/applets/systemd.sh"
 )
 
 // native lists the applets that need Linux, sorted by name.
@@ -18,9 +21,12 @@ func native() []applet.Entry {
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
 		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),
+		agent(&lvm.Applet, "lvm"),
 		agent(&netfs.Applet, "netfs"),
+		agent(&ocf.Applet, "ocf"),
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),
+		agent(&systemd.Applet, "systemd"),
 	}
 }
 
