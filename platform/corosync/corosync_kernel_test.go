@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -876,4 +877,52 @@ func TestBeside_CTools(t *testing.T) {
 		t.Error(err)
 	}
 	a.until(func(ev corosync.CPGEvent) bool { _, is := ev.(corosync.Message); return is })
+}
+
+// TestBeside_Pacemaker runs groups next to a Pacemaker on the same corosync:
+// it becomes one cluster with a leader, and the groups go on.
+func TestBeside_Pacemaker(t *testing.T) {
+	corotest.Need(t)
+	if _, err := exec.LookPath("pacemakerd"); err != nil {
+		t.Fatal("pacemakerd is not installed: tools/setup does it")
+	}
+	c := corotest.Start(t, corotest.Options{Nodes: 2, Quorum: []string{"two_node: 1", "wait_for_all: 0"}})
+	a, b := join(t, c.Nodes[0], "haobox:beside"), join(t, c.Nodes[1], "haobox:beside")
+	a.members(2)
+	for _, n := range c.Nodes {
+		n.Daemon("mkdir -p /run/pm/lib /run/pm/log; chown -R hacluster:haclient /run/pm\n" +
+			"mkdir -p /run/crm /run/pacemaker; chown hacluster:haclient /run/crm /run/pacemaker\n" +
+			"mount --bind /run/pm/lib /var/lib/pacemaker; mount --bind /run/pm/log /var/log/pacemaker\n" +
+			"mkdir /run/pm/lib/blackbox /run/pm/lib/cib /run/pm/lib/cores /run/pm/lib/pengine; chown -R hacluster:haclient /run/pm\n" +
+			"exec pacemakerd -f")
+	}
+	c.Eventually("pacemaker is one cluster", func() error {
+		out, err := c.Nodes[0].Command("crm_mon", "-1").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Online: [ n1 n2 ]") {
+			return fmt.Errorf("%v: %s", err, out)
+		}
+		return nil
+	})
+	for i := range 100 {
+		if err := a.Multicast(limited(t), fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		m := b.until(func(ev corosync.CPGEvent) bool { _, is := ev.(corosync.Message); return is }).(corosync.Message)
+		if string(m.Payload) != fmt.Sprint(i) {
+			t.Fatalf("message %q, want %d", m.Payload, i)
+		}
+	}
+	g, err := a.Groups(limited(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]int{}
+	for _, m := range g {
+		names[strings.TrimRight(m.Group, "\x00")]++ // Pacemaker counts the end of the string
+	}
+	if names["haobox:beside"] != 2 || names["crmd"] != 2 {
+		t.Errorf("groups %v", names)
+	}
 }

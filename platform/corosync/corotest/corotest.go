@@ -93,9 +93,16 @@ while read -r x; do
   case $x in
   start) corosync -f -c "$1/corosync.conf" >>"$1/stderr" 2>&1 </dev/null & p=$!; echo $p;;
   wait) wait $p; echo $?;;
+  daemon) sh "$1/daemon" >>"$1/daemon.log" 2>&1 </dev/null & echo $!;;
   esac
 done
-[ -z "$p" ] || kill -9 $p
+# The test itself may have a thread here.
+me=$(readlink /proc/self/ns/net)
+for i in 1 2 3; do
+  for d in /proc/[0-9]*; do
+    if [ "$d" != /proc/$$ ] && [ "$d" != /proc/$PPID ] && [ "$(readlink $d/ns/net)" = "$me" ]; then kill -9 ${d#/proc/}; fi
+  done
+done 2>/dev/null
 `
 
 // Need ends t where a cluster of this package cannot run: skipped on
@@ -323,6 +330,16 @@ func enter(pid int) error {
 // Command is a program that runs inside the node's namespaces.
 func (n *Node) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(n.keeper.cmd.Process.Pid), "-n", "-m", "--", name}, args...)...)
+}
+
+// Daemon runs a shell script in the background of the node. Like everything in
+// the node's network namespace it is killed at the end of the test.
+func (n *Node) Daemon(script string) {
+	n.c.t.Helper()
+	if err := os.WriteFile(filepath.Join(n.Dir, "daemon"), []byte(script), 0o600); err != nil {
+		n.c.t.Fatal(err)
+	}
+	n.ask("daemon")
 }
 
 // WaitMembers waits until the node is in a ring of that many.
