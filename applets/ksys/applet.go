@@ -35,7 +35,7 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 			}
 			return d, nil
 		},
-		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, Alive: statedir.Alive, PID: os.Getpid(),
+		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, PID: os.Getpid(),
 	})
 	if code != ksys.ExitOK {
 		return applet.Exit(code)

@@ -69,7 +69,7 @@ func show(c *cli.Context, env platform.Env) error {
 			client = &src.Client{Runner: run, Dirs: dirs, Env: childEnv, Scale: scale}
 			return client
 		},
-		OpenStore: open, ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, Alive: statedir.Alive, PID: os.Getpid(),
+		OpenStore: open, ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, PID: os.Getpid(),
 	}, name, true)
 	g := &gatherer{client: client, runtime: r, local: c.Bool("local"), limit: time.Duration(timeout) * time.Second}
 	for {

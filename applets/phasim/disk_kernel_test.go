@@ -1,9 +1,7 @@
 package phasim_test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,14 +13,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	testskip.IfEmulated(t, "mounts a file system and starts programs on it")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(t.TempDir(), "haobox")
-	if err := os.Symlink(self, bin); err != nil {
-		t.Fatal(err)
-	}
+	bin := program(t)
 	script := `mount -t tmpfs -o size=64k,mode=755 tmpfs "$1" || exit 99
 mkdir -p "$1/var/ksys/run" "$1/var/ksys/log" && chmod 700 "$1/var/ksys/run"
 cat /dev/zero >"$1/fill" 2>/dev/null

@@ -19,43 +19,50 @@ import (
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/haobox/haobox/applets"
-	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/ksys"
 	"github.com/haobox/haobox/internal/ksys/phasim"
-	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/testskip"
 )
 
-// TestMain makes this test binary answer to the names of all applets, so that
-// a simulation's nodes run it.
-func TestMain(m *testing.M) {
-	if base := filepath.Base(os.Args[0]); base == "haobox" || known(base) {
-		os.Exit(dispatch())
-	}
-	os.Exit(m.Run())
+// built is the program that the tests of this package start: one for all,
+// and built as it is shipped, because a test binary with the race detector
+// sleeps for a second at the end of every process.
+var built struct {
+	sync.Once
+	path string
 }
 
-func known(name string) bool { _, ok := applets.Find(name); return ok }
-
-// dispatch is main's, with the signals that the scripts know.
-func dispatch() int {
-	ctx, stop := notify()
-	defer stop()
-	env := host.Env()
-	err := applets.Main(ctx, env, os.Args)
-	var exit *applet.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		if exit.Err != nil {
-			fmt.Fprintln(env.Stderr, exit.Err)
+// program builds haobox at the first call.
+func program(t *testing.T) string {
+	t.Helper()
+	testskip.IfEmulated(t, startsPrograms)
+	built.Do(func() {
+		// Not the first test's own folder: the others need it longer.
+		dir, err := os.MkdirTemp("", "haobox-phasim-test-")
+		if err != nil {
+			t.Fatal(err)
 		}
-		return exit.Code
+		path := filepath.Join(dir, "haobox")
+		cmd := exec.Command("go", "build", "-trimpath", "-tags=urfave_cli_no_docs", "-o", path, ".")
+		cmd.Dir = "../.."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
+		built.path = path
+	})
+	if built.path == "" {
+		t.Fatal("haobox was not built")
 	}
-	fmt.Fprintln(env.Stderr, err)
-	return 1
+	return built.path
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.path != "" {
+		os.RemoveAll(filepath.Dir(built.path))
+	}
+	os.Exit(code)
 }
 
 const startsPrograms = "a simulated node starts programs of its own"
@@ -69,16 +76,7 @@ type lab struct {
 
 func newLab(t *testing.T, args ...string) *lab {
 	t.Helper()
-	testskip.IfEmulated(t, startsPrograms)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &lab{t: t, dir: filepath.Join(t.TempDir(), "sim")}
-	l.bin = filepath.Join(t.TempDir(), "haobox")
-	if err := os.Symlink(self, l.bin); err != nil {
-		t.Fatal(err)
-	}
+	l := &lab{t: t, dir: filepath.Join(t.TempDir(), "sim"), bin: program(t)}
 	l.ok(append(append([]string{"phasim", "init"}, args...), l.dir)...)
 	return l
 }
@@ -457,11 +455,7 @@ func TestKilledAnywhere(t *testing.T) {
 // The names of the simulated commands are nothing without a simulation.
 func TestNamesWithoutSimulation(t *testing.T) {
 	t.Parallel()
-	testskip.IfEmulated(t, startsPrograms)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := program(t)
 	dir := t.TempDir()
 	for _, n := range phasim.Names() {
 		link := filepath.Join(dir, n)

@@ -47,6 +47,6 @@ func machine() ksys.Machine {
 			}
 			return d, nil
 		},
-		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, Alive: statedir.Alive, PID: os.Getpid(),
+		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, PID: os.Getpid(),
 	}
 }

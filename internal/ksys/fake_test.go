@@ -147,6 +147,8 @@ type memory struct {
 	// holder is the note of another process that holds the lock.
 	holder string
 	onLock func()
+	// canceller: another process holds the request to give up.
+	canceller bool
 }
 
 func newMemory(clock *platformtest.Clock) *memory {
@@ -197,7 +199,16 @@ func (m *memory) Remove(name string) error {
 	return nil
 }
 
-func (m *memory) Lock(string, string) (func(), error) {
+func (m *memory) Lock(name, note string) (func(), error) {
+	if name == CancelFile {
+		if m.canceller {
+			return nil, kindError{locked: true}
+		}
+		if err := m.Replace(name, []byte(note)); err != nil {
+			return nil, err
+		}
+		return func() {}, nil
+	}
 	if m.onLock != nil {
 		m.onLock()
 	}
@@ -207,7 +218,12 @@ func (m *memory) Lock(string, string) (func(), error) {
 	return func() {}, nil
 }
 
-func (m *memory) Holder(string) (string, bool, error) { return m.holder, m.holder != "", nil }
+func (m *memory) Holder(name string) (string, bool, error) {
+	if name == CancelFile {
+		return "", m.canceller, nil
+	}
+	return m.holder, m.holder != "", nil
+}
 
 // rig is a Runtime over fakes.
 type rig struct {
@@ -225,8 +241,7 @@ func newRig(t *testing.T) *rig {
 	g.Runtime = &Runtime{
 		Applet: "script", Config: DefaultConfig(), Env: env.Env, Commands: g.sys, Store: g.mem, Serial: true,
 		Local: Local{Names: []string{"n1"}}, Boot: "boot-1", PID: 4711,
-		Alive: func(pid int) bool { return pid == 4712 },
-		Log:   func(l slog.Level, text string) { g.log = append(g.log, priority(l)+" "+text) },
+		Log: func(l slog.Level, text string) { g.log = append(g.log, priority(l)+" "+text) },
 	}
 	return g
 }

@@ -54,14 +54,12 @@ type Runtime struct {
 	// Boot is the boot id, "-" if unknown.
 	Boot string
 	PID  int
-	// Alive reports whether a process exists.
-	Alive func(pid int) bool
 	// Serial asks for one thing at a time, so that a simulation repeats.
 	Serial bool
 	// Log takes one line for the log; it never fails.
 	Log func(level slog.Level, text string)
 
-	release func()
+	release, withdraw func()
 }
 
 // Node is the name that this node goes by in files and messages.
@@ -170,9 +168,13 @@ func (r *Runtime) do(ctx context.Context, a Action) Event {
 	case LookLock:
 		return r.lookLock()
 	case RequestCancel:
-		r.note(r.replace(CancelFile, fmt.Appendf(nil, "pid=%d\nboot=%s\n", r.PID, r.Boot)))
+		r.requestCancel()
 	case ClearCancel:
 		r.remove(CancelFile)
+		if r.withdraw != nil {
+			r.withdraw()
+			r.withdraw = nil
+		}
 	case QueryDaemon:
 		return DaemonSeen(r.daemon(ctx, a.Limit))
 	case QueryLeader:
@@ -353,31 +355,31 @@ func (r *Runtime) lookLock() LockSeen {
 	return LockSeen{Busy: age < budget && age > -futureTolerance, By: by}
 }
 
-// cancelled reports whether a live stop script of this boot asks us to give
-// up; a request that nobody waits for is removed.
+// requestCancel asks a running start script to give up. The request is a
+// record lock and not the file: a process number can be used again, and a
+// dead process whose parent does not wait for it keeps its own, but a lock
+// goes with its process. Another stop script's request serves as well.
+func (r *Runtime) requestCancel() {
+	if r.Store == nil {
+		return
+	}
+	withdraw, err := r.Store.Lock(CancelFile, fmt.Sprintf("pid=%d\nboot=%s\n", r.PID, r.Boot))
+	if isLocked(err) {
+		return
+	}
+	r.note(err)
+	r.withdraw = withdraw
+}
+
+// cancelled reports whether a live stop script asks us to give up. What a
+// dead one left is not locked and does not count.
 func (r *Runtime) cancelled() bool {
 	if r.Store == nil {
 		return false
 	}
-	data, _, err := r.Store.Read(CancelFile)
-	if err != nil {
-		return false
-	}
-	pid, boot := 0, ""
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch key {
-		case "pid":
-			pid, _ = strconv.Atoi(value)
-		case "boot":
-			boot = value
-		}
-	}
-	if pid <= 0 || boot != r.Boot || !r.Alive(pid) {
-		r.remove(CancelFile)
-		return false
-	}
-	return true
+	_, held, err := r.Store.Holder(CancelFile)
+	r.note(err)
+	return held
 }
 
 func (r *Runtime) loadCounter() CounterSeen {

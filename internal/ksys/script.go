@@ -31,14 +31,13 @@ type Machine struct {
 	OpenStore   func(path string) (Store, error)
 	ReadTrusted func(path string) ([]byte, error)
 	AppendLog   func(path, line string, limit int64, keep int) error
-	Alive       func(pid int) bool
 	PID         int
 }
 
 // NewRuntime gathers what a script decides on: the configuration, this
 // node's names, the state folder and, with boot, the boot id.
 func NewRuntime(ctx context.Context, env platform.Env, m Machine, applet string, boot bool) *Runtime {
-	r := &Runtime{Applet: applet, Env: env, PID: m.PID, Alive: m.Alive, Boot: "-", Serial: env.Getenv(EnvSimulation) != ""}
+	r := &Runtime{Applet: applet, Env: env, PID: m.PID, Boot: "-", Serial: env.Getenv(EnvSimulation) != ""}
 	var early []string
 	text, err := m.ReadTrusted(env.FS.Path(ConfigFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

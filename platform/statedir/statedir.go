@@ -318,15 +318,6 @@ func retry(open func() (int, error)) (int, error) {
 	}
 }
 
-// Alive reports whether a process of that number exists.
-func Alive(pid int) bool {
-	if pid <= 0 {
-		return false
-	}
-	err := unix.Kill(pid, 0)
-	return err == nil || errors.Is(err, unix.EPERM)
-}
-
 // AppendRotated appends a line to a log file that is no link, with mode 0640.
 // A file that has reached limit bytes is renamed to path.1 first, path.1 to
 // path.2 and so on; keep old ones stay.

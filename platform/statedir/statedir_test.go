@@ -169,13 +169,6 @@ func TestNames_StayInsideTheFolder(t *testing.T) {
 	}
 }
 
-func TestAlive(t *testing.T) {
-	t.Parallel()
-	if !Alive(os.Getpid()) || Alive(0) || Alive(-1) {
-		t.Error("wrong about processes that are known")
-	}
-}
-
 func TestAppendRotated(t *testing.T) {
 	t.Parallel()
 	p := filepath.Join(t.TempDir(), "log")

@@ -61,7 +61,10 @@ func (w *World) Exec(c Call) Answer {
 		return Answer{Code: codeMissing}
 	}
 	name := path.Base(c.Argv[0])
-	if v, ok := w.faultOf(n, "cmd", name); ok {
+	slow := time.Duration(0)
+	if v, ok := w.faultOf(n, "cmd", name+" slow"); ok {
+		slow = time.Duration(seconds(v, 5000)) * time.Millisecond
+	} else if v, ok := w.faultOf(n, "cmd", name); ok {
 		switch {
 		case v == "missing":
 			return Answer{Stderr: name + ": not found\n", Code: codeMissing}
@@ -115,6 +118,7 @@ func (w *World) Exec(c Call) Answer {
 	if a.Took == 0 {
 		a.Took = commandTime
 	}
+	a.Took += slow
 	return a
 }
 

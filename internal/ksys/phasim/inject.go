@@ -33,7 +33,7 @@ var kinds = []struct{ what, value string }{
 	{"node crash", ""}, {"node reboot", "seconds"},
 	{"vmr crash", ""}, {"vmr stuck-stopping", "[seconds]"}, {"vmr fail-start", "count"}, {"vmr flap", ""}, {"vmr hang", ""},
 	{"leader move", "node"}, {"leader unknown", ""}, {"split", "a,b|c"}, {"heal", ""},
-	{"cmd", "NAME missing|timeout|garbage|rc N"},
+	{"cmd", "NAME missing|timeout|garbage|slow SECONDS|rc N"},
 	{"configrm down", ""}, {"domain offline", ""}, {"domain pending", ""}, {"clcomd down", ""},
 	{"clmgr fail", "ACTION CLASS"}, {"fileset missing", "name"}, {"disk busy", "name"},
 	{"flag stale", ""}, {"flag symlink", ""}, {"flag foreign-owner", ""}, {"flag fifo", ""}, {"flag empty", ""},

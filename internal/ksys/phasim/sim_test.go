@@ -151,7 +151,7 @@ func (h *history) inject() {
 	case 8, 9, 10:
 		what = fmt.Sprintf("node reboot %d", 20+h.n(400))
 	case 11:
-		what = "cmd lssrc timeout"
+		what = []string{"cmd lssrc timeout", "cmd lssrc slow 4", "cmd startsrc slow 12", "cmd stopsrc rc 3"}[h.n(4)]
 	case 12:
 		what = "configrm down"
 	case 13:

@@ -1,7 +1,6 @@
 package setup
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -151,7 +150,7 @@ func (r *rig) do(a Action) Event {
 		if a.Name == "loop" {
 			return Addresses{List: []string{"127.0.0.1"}}
 		}
-		list, err := phasim.Resolve(context.Background(), a.Name)
+		list, err := phasim.Resolve(r.t.Context(), a.Name)
 		return Addresses{list, err}
 	case Pause:
 		r.w.AdvanceTo(r.w.Now + a.For.Milliseconds())

@@ -2,19 +2,12 @@ package phasim_test
 
 import (
 	"bytes"
-	"context"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 )
-
-// notify is main's context.
-func notify() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-}
 
 // killAll sends SIGKILL to every process of a simulation, again until none
 // is left.
