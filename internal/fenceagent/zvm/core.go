@@ -12,9 +12,12 @@ import (
 
 // Pacing of the calls. SMAPI gives no event when a guest goes off, so the
 // core asks: at first quickly, because most guests are gone within a fraction
-// of a second, then less and less often up to Plan.PollInterval.
+// of a second, then less and less often up to Plan.PollInterval. A pause is an
+// eighth longer than the one before it, so that it is about an eighth of the
+// time waited so far: that is how much later than z/VM the agent knows.
 const (
-	firstPause = 20 * time.Millisecond
+	firstPause  = 20 * time.Millisecond
+	pauseGrowth = 8
 	// resendAfter is when a Deactivate or Activate that was accepted, but
 	// shows no effect, is sent once more. Both are idempotent.
 	resendAfter = 5 * time.Second
@@ -320,7 +323,7 @@ func (c *Core) answerMember(now time.Time, i int, call Call, a *Answer) {
 	if m.recycled {
 		longest = min(longest, cyclePause)
 	}
-	m.next, m.pause = now.Add(m.pause), min(m.pause*2, longest)
+	m.next, m.pause = now.Add(m.pause), min(m.pause+m.pause/pauseGrowth, longest)
 	if a.Err != nil {
 		m.fault = transportFault(c.plan.Members[i], a.Err)
 		m.hopeless = permanent(a.Err)
