@@ -22,11 +22,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // measureVariable makes the program measure one command, its arguments.
@@ -94,7 +97,7 @@ func measure(args []string) {
 }
 
 // sampleOf runs one command through measure.
-func sampleOf(args []string, stdin string) (sample, error) {
+func (b bench) sampleOf(args []string) (sample, error) {
 	var s sample
 	self, err := os.Executable()
 	if err != nil {
@@ -107,8 +110,8 @@ func sampleOf(args []string, stdin string) (sample, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, append([]string{path}, args[1:]...)...)
-	cmd.Env = append(os.Environ(), measureVariable+"=1")
-	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Env = append(append(os.Environ(), measureVariable+"=1"), b.env...)
+	cmd.Stdin = strings.NewReader(b.stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -214,17 +217,29 @@ type bench struct {
 	ours, other, before []string
 	// stdin goes to both.
 	stdin string
+	// env is added to the environment of ours and other.
+	env []string
+	// net runs all three in a network namespace of its own.
+	net bool
 }
 
 // run measures ours and other in turn.
 func (b bench) run(rounds int) (ours, other []sample, err error) {
 	one := func(args []string) (sample, error) {
 		if b.before != nil {
+			// Not the address command of ours: the folder is not in PATH.
 			if text, err := exec.Command(b.before[0], b.before[1:]...).CombinedOutput(); err != nil {
 				return sample{}, fmt.Errorf("%s: %w: %s", strings.Join(b.before, " "), err, text)
 			}
 		}
-		return sampleOf(args, b.stdin)
+		return b.sampleOf(args)
+	}
+	if b.net {
+		leave, err := enterNet()
+		if err != nil {
+			return nil, nil, err
+		}
+		defer leave()
 	}
 	// A first round fills the page cache.
 	for i := -1; i < rounds; i++ {
@@ -241,6 +256,34 @@ func (b bench) run(rounds int) (ours, other []sample, err error) {
 		}
 	}
 	return ours, other, nil
+}
+
+// enterNet puts this thread, and what it starts, into a new network namespace
+// with an interface v0 that has a link and 192.0.2.1/24.
+func enterNet() (leave func(), err error) {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
+		home.Close()
+		return nil, fmt.Errorf("make a network namespace: %w", err)
+	}
+	leave = func() {
+		// A thread that can not return is not unlocked, and ends with its goroutine.
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		home.Close()
+	}
+	for _, words := range []string{"link set lo up", "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "address add 192.0.2.1/24 dev v0"} {
+		if text, err := exec.Command("ip", strings.Fields(words)...).CombinedOutput(); err != nil {
+			leave()
+			return nil, fmt.Errorf("ip %s: %w: %s", words, err, text)
+		}
+	}
+	return leave, nil
 }
 
 // server is a running simulated z/VM.
