@@ -26,6 +26,8 @@ GATE  := bin/tools/testgate
 TEST_TIMEOUT          ?= 10m
 TEST_TIMEOUT_EMULATED ?= 20m
 FUZZTIME              ?= 10s
+# What the stages test: make test-kernel PACKAGES=./platform/...
+PACKAGES              ?= ./...
 # Options of tools/bench: -n ROUNDS, and names of benches.
 BENCHFLAGS            ?=
 
@@ -107,12 +109,12 @@ test-tools: tools ## the tests of the programs in tools
 # makes every process sleep for a second at its end.
 test-race: tools
 	CGO_ENABLED=1 GORACE=atexit_sleep_ms=10 $(GATE) run -stage race -out bin/test/race.json -- \
-		go test -json -race -timeout $(TEST_TIMEOUT) ./...
+		go test -json -race -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulation
 	HAOBOX_EMULATED=1 HAOBOX_EMULATOR=$$(command -v qemu-s390x-static) GOARCH=s390x \
 		$(GATE) run -stage s390x -out bin/test/s390x.json -- \
-		go test -json -short -exec $$(command -v qemu-s390x-static) -timeout $(TEST_TIMEOUT_EMULATED) ./...
+		go test -json -short -exec $$(command -v qemu-s390x-static) -timeout $(TEST_TIMEOUT_EMULATED) $(PACKAGES)
 
 # A real s390x kernel below the same tests, as root. -short, because its
 # processor is emulated.
@@ -123,7 +125,7 @@ space := $(empty) $(empty)
 test-kernel: tools ## the tests as s390x on Debian's s390x kernel, booted under emulation
 	$(GATE) run -stage kernel -out bin/test/kernel.json -- \
 		bin/tools/vm test -arch s390x -short -packages busybox-static \
-		-modules $(subst $(space),$(comma),$(KERNEL_MODULES)) -limit $(TEST_TIMEOUT_EMULATED) ./...
+		-modules $(subst $(space),$(comma),$(KERNEL_MODULES)) -limit $(TEST_TIMEOUT_EMULATED) $(PACKAGES)
 
 # Lists the skips of the stages so far; with HAOBOX_CI=1 the last one,
 # tools/check, judges them.
