@@ -120,7 +120,7 @@ func TestIP_Takeover(t *testing.T) {
 			lab.Learn(tc.text, lab.HW("n1", "eth0"))
 			two.want(OK, "monitor", addr, "arp_refresh=1")
 			eventually(t, "the neighbour's cache after a check", func() string { return lab.Neighbour(tc.text) }, lab.HW("n2", "eth0"))
-			if calls := two.env.Runner.Calls; len(calls) != 1 || strings.Join(calls[0], " ") != "ip.sh announce" {
+			if calls := two.env.Runner.Started(); len(calls) != 1 || strings.Join(calls[0], " ") != "ip.sh announce" {
 				t.Errorf("started %v", calls)
 			}
 			two.want(OK, "stop", addr)

@@ -28,18 +28,37 @@ type Runner struct {
 	mu sync.Mutex
 	// Programs by base name of Cmd.Path; a name that is missing fails to start.
 	Programs map[string]Program
-	// Calls are the argument vectors of all commands, in order.
+	// Calls are the argument vectors of all commands, in order. While programs
+	// that were started may still run, use Started.
 	Calls [][]string
+}
+
+// Started returns the argument vectors of all commands so far, in order.
+func (r *Runner) Started() [][]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.Calls)
 }
 
 // Run runs the program of that name.
 func (r *Runner) Run(ctx context.Context, cmd platform.Cmd) (platform.Result, error) {
+	r.note(cmd)
+	return r.run(ctx, cmd)
+}
+
+// note records a call.
+func (r *Runner) note(cmd platform.Cmd) {
 	args := cmd.Args
 	if args == nil {
 		args = []string{cmd.Path}
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.Calls = append(r.Calls, slices.Clone(args))
+}
+
+func (r *Runner) run(ctx context.Context, cmd platform.Cmd) (platform.Result, error) {
+	r.mu.Lock()
 	p, ok := r.Programs[path.Base(cmd.Path)]
 	r.mu.Unlock()
 	failed := platform.Result{ExitCode: -1}
@@ -62,11 +81,12 @@ func (r *Runner) Run(ctx context.Context, cmd platform.Cmd) (platform.Result, er
 
 // Start runs the program in a goroutine; Wait gives its result.
 func (r *Runner) Start(ctx context.Context, cmd platform.Cmd) (platform.Process, error) {
+	r.note(cmd)
 	p := &process{done: make(chan struct{})}
 	ctx, p.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(p.done)
-		p.res, p.err = r.Run(ctx, cmd)
+		p.res, p.err = r.run(ctx, cmd)
 	}()
 	return p, nil
 }
