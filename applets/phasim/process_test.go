@@ -35,7 +35,7 @@ var built struct {
 // program builds haobox at the first call.
 func program(t *testing.T) string {
 	t.Helper()
-	testskip.IfEmulated(t, startsPrograms)
+	testskip.IfForeign(t, startsPrograms)
 	built.Do(func() {
 		// Not the first test's own folder: the others need it longer.
 		dir, err := os.MkdirTemp("", "haobox-phasim-test-")
@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const startsPrograms = "a simulated node starts programs of its own"
+const startsPrograms = "a simulated node starts programs of its own, which the go command built"
 
 // lab is a simulation in a folder.
 type lab struct {
@@ -501,7 +501,7 @@ func (l *lab) calls() int {
 // the KSYS nodes' processors.
 func TestPPC64LE(t *testing.T) {
 	t.Parallel()
-	testskip.IfEmulated(t, "an emulator in an emulator")
+	testskip.IfForeign(t, "an emulator in an emulator")
 	qemu, err := exec.LookPath("qemu-ppc64le-static")
 	if err != nil {
 		t.Fatalf("%v: install qemu-user-static (tools/packages)", err)
@@ -552,7 +552,7 @@ func TestPPC64LE(t *testing.T) {
 // The packages of the KSYS applets reach nothing that is only for Linux.
 func TestKsysBuildsForAIX(t *testing.T) {
 	t.Parallel()
-	testskip.IfEmulated(t, "needs the go command")
+	testskip.IfForeign(t, "needs the go command")
 	packages := []string{"./platform/src", "./platform/statedir", "./internal/ksys/..."}
 	for _, a := range []string{"startupmonksys", "startksys", "stopksys", "longrunmonksys", "phaksyssetup", "ksysstatus", "phasim", "ksys"} {
 		packages = append(packages, "./applets/"+a)
