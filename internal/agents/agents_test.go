@@ -20,7 +20,11 @@ import (
 
 // all are the agents with whatever they need from outside faked.
 func all() []*Agent {
-	return []*Agent{Script(), Service(func(int, int) error { return nil })}
+	kill := func(int, int) error { return nil }
+	return []*Agent{
+		Script(), Service(kill), Apache(kill, nil), MySQL(kill, nil), Postgres(kill), BIND(kill), Samba(kill),
+		NFSServer(kill), NFSExport(kill), NFSClient(nil), VM(true),
+	}
 }
 
 func TestAgents_Metadata(t *testing.T) {

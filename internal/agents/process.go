@@ -46,20 +46,36 @@ func Processes(c *Call) []Process {
 	return out
 }
 
-// Alive reports whether a process exists and is more than a zombie.
+// Alive reports whether a process exists and is more than a zombie. One whose
+// first thread has ended is alive until the last has: they share its files and
+// ports.
 func Alive(c *Call, pid int) bool {
 	if pid <= 0 {
 		return false
 	}
-	stat, err := c.Env.FS.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	dir := "/proc/" + strconv.Itoa(pid)
+	if !ended(c, dir) {
+		return true
+	}
+	threads, err := c.Env.FS.ReadDir(dir + "/task")
 	if err != nil {
 		return false
 	}
-	// "PID (name) STATE ..."; the name may hold blanks and parentheses.
-	text := string(stat)
-	if i := strings.LastIndexByte(text, ')'); i >= 0 {
-		f := strings.Fields(text[i+1:])
-		return len(f) == 0 || f[0] != "Z" && f[0] != "X"
+	for _, t := range threads {
+		if !ended(c, dir+"/task/"+t.Name()) {
+			return true
+		}
 	}
-	return true
+	return false
+}
+
+// ended reports whether a process or thread is gone or a zombie.
+func ended(c *Call, dir string) bool {
+	stat, err := c.Env.FS.ReadFile(dir + "/stat")
+	if err != nil {
+		return true
+	}
+	// "PID (name) STATE ..."; the name may hold blanks and parentheses.
+	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	return len(f) > 0 && (f[0] == "Z" || f[0] == "X")
 }
