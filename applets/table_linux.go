@@ -1,32 +1,50 @@
 package applets
 
 import (
+	apache "github.com/haobox/haobox/applets/apache.sh"
 	"github.com/haobox/haobox/applets/applet"
 	clusterfs "github.com/haobox/haobox/applets/clusterfs.sh"
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
 	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
 	lvm "github.com/haobox/haobox/applets/lvm.sh"
+	mysql "github.com/haobox/haobox/applets/mysql.sh"
+	named "github.com/haobox/haobox/applets/named.sh"
 	netfs "github.com/haobox/haobox/applets/netfs.sh"
+	nfsclient "github.com/haobox/haobox/applets/nfsclient.sh"
+	nfsexport "github.com/haobox/haobox/applets/nfsexport.sh"
+	nfsserver "github.com/haobox/haobox/applets/nfsserver.sh"
 	ocf "github.com/haobox/haobox/applets/ocf.sh"
+	postgres8 "github.com/haobox/haobox/applets/postgres-8.sh"
+	samba "github.com/haobox/haobox/applets/samba.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
 	systemd "github.com/haobox/haobox/applets/systemd.sh"
+	vm "github.com/haobox/haobox/applets/vm.sh"
 )
 
 // native lists the applets that need Linux, sorted by name.
 func native() []applet.Entry {
 	return []applet.Entry{
+		agent(&apache.Applet, "apache"),
 		agent(&clusterfs.Applet, "clusterfs"),
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
 		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),
 		agent(&lvm.Applet, "lvm"),
+		agent(&mysql.Applet, "mysql"),
+		agent(&named.Applet, "named"),
 		agent(&netfs.Applet, "netfs"),
+		agent(&nfsclient.Applet, "nfsclient"),
+		agent(&nfsexport.Applet, "nfsexport"),
+		agent(&nfsserver.Applet, "nfsserver"),
 		agent(&ocf.Applet, "ocf"),
+		agent(&postgres8.Applet, "postgres-8"),
+		agent(&samba.Applet, "samba"),
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),
 		agent(&systemd.Applet, "systemd"),
+		agent(&vm.Applet, "vm"),
 	}
 }
 
