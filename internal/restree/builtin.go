@@ -123,6 +123,13 @@ func btoi(b bool) int {
 }
 
 func (a Action) emit(line func(string, ...any), ocf bool) {
+	if ocf && a.Name == "migrate" {
+		// Pacemaker has two words for it, and migrates only if it finds both.
+		for _, a.Name = range []string{"migrate_to", "migrate_from"} {
+			a.emit(line, ocf)
+		}
+		return
+	}
 	attrs, unit := "", ""
 	timeout := a.Timeout
 	if ocf {
