@@ -118,7 +118,7 @@ test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulat
 
 # A real s390x kernel below the same tests, as root. -short, because its
 # processor is emulated.
-KERNEL_MODULES := af_iucv vsock_loopback veth bridge macvlan bonding 8021q
+KERNEL_MODULES := af_iucv vsock_loopback loop veth bridge macvlan bonding 8021q
 comma := ,
 empty :=
 space := $(empty) $(empty)

@@ -8,6 +8,7 @@ import (
 	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
 	lvm "github.com/haobox/haobox/applets/lvm.sh"
+	"github.com/haobox/haobox/applets/mkqdisk"
 	mysql "github.com/haobox/haobox/applets/mysql.sh"
 	named "github.com/haobox/haobox/applets/named.sh"
 	netfs "github.com/haobox/haobox/applets/netfs.sh"
@@ -32,6 +33,7 @@ func native() []applet.Entry {
 		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),
 		agent(&lvm.Applet, "lvm"),
+		{Applet: &mkqdisk.Applet, Links: []string{"sbin/mkqdisk"}},
 		agent(&mysql.Applet, "mysql"),
 		agent(&named.Applet, "named"),
 		agent(&netfs.Applet, "netfs"),

@@ -1,0 +1,188 @@
+//go:build linux
+
+package mkqdisk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/quorumdisk"
+	"github.com/haobox/haobox/platform/blockdev"
+	"github.com/haobox/haobox/platform/blockdev/looptest"
+	"github.com/haobox/haobox/platform/host"
+	"github.com/haobox/haobox/platform/platformtest"
+)
+
+// call runs mkqdisk on the machine's own devices.
+func call(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	env := platformtest.NewEnv(t)
+	env.Env.FS = host.NewFS("")
+	err := Applet.Run(t.Context(), env.WithStdin(stdin), append([]string{"mkqdisk"}, args...))
+	var exit *applet.ExitError
+	if errors.As(err, &exit) {
+		code = exit.Code
+		if exit.Err != nil {
+			return code, env.Stdout.String(), env.Stderr.String() + exit.Err.Error() + "\n"
+		}
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return code, env.Stdout.String(), env.Stderr.String()
+}
+
+const banner = "mkqdisk vunknown\n\n"
+
+func initialized() string {
+	var b strings.Builder
+	for n := 1; n <= 16; n++ {
+		fmt.Fprintf(&b, "Initializing status block for node %d...\n", n)
+	}
+	return b.String()
+}
+
+// TestCreate_ManualOutput is the example of the manual, 7.1.5, and what comes of
+// it on disks of both sector sizes.
+func TestCreate_ManualOutput(t *testing.T) {
+	t.Parallel()
+	for _, sector := range []int{512, 4096} {
+		dev, file := looptest.New(t, 73728, sector)
+		label := fmt.Sprint("QDISK", sector, os.Getpid())
+		prompt := fmt.Sprintf(banner+"Writing new quorum disk label '%s' to %s.\nWARNING: About to destroy all data on %s; proceed [N/y] ? ", label, dev, dev)
+		for _, no := range []string{"", "n\n", "Y\n"} {
+			code, out, errs := call(t, no, "-c", dev, "-l", label)
+			if code != 0 || out != prompt+"Good thinking.\n" || errs != "" {
+				t.Errorf("answer %q: %d %q %q", no, code, out, errs)
+			}
+		}
+		if b, _ := os.ReadFile(file); slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+			t.Error("written without consent")
+		}
+		code, out, errs := call(t, "yes\n", "-c", dev, "-l", label)
+		if diff := cmp.Diff(prompt+initialized(), out); diff != "" || code != 0 || errs != "" {
+			t.Errorf("%d %q (-want +got):\n%s", code, errs, diff)
+		}
+		code, out, _ = call(t, "", "-y", "-c", dev, "-l", label)
+		if want := prompt + "Warning: Initializing previously initialized partition\n" + initialized(); out != want || code != 0 {
+			t.Errorf("again: %d\n%s", code, cmp.Diff(want, out))
+		}
+		d, err := blockdev.Open(dev, blockdev.Options{Write: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		h, err := quorumdisk.Probe(d)
+		created := uint64(platformtest.Epoch.Unix())
+		if diff := cmp.Diff(quorumdisk.Header{Created: created, Host: "cnode2", Label: label, Version2: true, SectorSize: uint32(sector)}, h); diff != "" || err != nil {
+			t.Errorf("header: %v (-want +got):\n%s", err, diff)
+		}
+		for id := 1; id <= 16; id++ {
+			s, err := quorumdisk.ReadStatus(d, id)
+			if diff := cmp.Diff(quorumdisk.Status{Timestamp: created, Node: uint32(id)}, s); diff != "" || err != nil {
+				t.Errorf("node %d: %v (-want +got):\n%s", id, err, diff)
+			}
+		}
+
+		list := fmt.Sprintf("\tMagic:                eb7a62c2\n\tLabel:                %s\n\tCreated:              %s\n\tHost:                 cnode2\n"+
+			"\tKernel Sector Size:   %d\n\tRecorded Sector Size: %d\n\n", label, ctime(created), sector, sector)
+		if code, out, errs = call(t, "", "-f", label); code != 0 || out != banner+dev+":\n"+list || errs != "" {
+			t.Errorf("-f: %d %q %q", code, out, errs)
+		}
+		if code, out, _ = call(t, "", "-f", "other", "-L"); code != 0 || !strings.Contains(out, dev+":\n"+list) {
+			t.Errorf("-L: %d %q", code, out)
+		}
+		if code, out, _ = call(t, "", "-f", label+"x"); code != 255 || out != banner {
+			t.Errorf("another label: %d %q", code, out)
+		}
+
+		// Blocks of nodes are shown from five -d on, those in state None never.
+		s := quorumdisk.Status{Updater: 1, Node: 1, Timestamp: created, State: quorumdisk.StateMaster, AverageWrite: quorumdisk.Elapsed{Micros: 1500},
+			Incarnation: 0x6b0282906b028290}
+		if err := quorumdisk.WriteStatus(d, 1, s); err != nil {
+			t.Fatal(err)
+		}
+		block := "Status block for node 1\n\tLast updated by node 1\n\tLast updated on " + ctime(created) + "\n\tState: Master\n\tFlags: 0000\n\tScore: 0/0\n" +
+			"\tAverage Cycle speed: 0.001500 seconds\n\tLast Cycle speed: 0.000000 seconds\n\tIncarnation: 9082026b9082026b\n"
+		if _, _, errs = call(t, "", "-f", label, "-dddd"); strings.Contains(errs, "Status block") {
+			t.Errorf("four -d: %q", errs)
+		}
+		if _, _, errs = call(t, "", "-f", label, "-ddddd"); !strings.Contains(errs, block) || strings.Contains(errs, "node 2") {
+			t.Errorf("five -d: %q", errs)
+		}
+	}
+}
+
+func TestCreate_Refused(t *testing.T) {
+	t.Parallel()
+	small, _ := looptest.New(t, 73216, 512)
+	used, _ := looptest.New(t, 1<<20, 512)
+	good, _ := looptest.New(t, 1<<20, 512)
+	held, err := os.OpenFile(used, os.O_RDONLY|os.O_EXCL, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	plain := t.TempDir() + "/plain"
+	if err := os.WriteFile(plain, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name   string
+		args   []string
+		stderr string
+	}{
+		{"too small", []string{"-c", small, "-l", "a"}, "is too small: it has 73216 bytes and a quorum disk needs 73728"},
+		{"in use", []string{"-c", used, "-l", "a"}, "is claimed by the kernel, or one of its partitions is: choose another device, or say --force"},
+		{"no block device", []string{"-c", plain, "-l", "a"}, "not a block device"},
+		{"no device", []string{"-c", plain + "x", "-l", "a"}, "no such file or directory"},
+		{"a character device", []string{"-c", "/dev/zero", "-l", "a", "--force"}, "/dev/zero"},
+		{"119 characters", []string{"-c", good, "-l", strings.Repeat("x", 119)}, "the label has 119 characters: use at most 118"},
+	} {
+		code, _, errs := call(t, "", append([]string{"-y"}, tc.args...)...)
+		if code != 255 || !strings.Contains(errs, tc.stderr) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%s: %d %q, want %q", tc.name, code, errs, tc.stderr)
+		}
+	}
+	if code, _, errs := call(t, "", "-y", "-c", good, "-l", strings.Repeat("x", 118)); code != 0 {
+		t.Errorf("118 characters: %d %q", code, errs)
+	}
+	if code, _, errs := call(t, "", "-y", "--force", "-c", used, "-l", "forced"); code != 0 {
+		t.Errorf("forced: %d %q", code, errs)
+	}
+	if code, _, errs := call(t, "", "-y", "--force", "-c", plain, "-l", "file"); code != 0 {
+		t.Errorf("a file: %d %q", code, errs)
+	}
+}
+
+// TestList_OtherSectors: a disk that was made for other sectors is not listed.
+func TestList_OtherSectors(t *testing.T) {
+	t.Parallel()
+	dev, _ := looptest.New(t, 1<<20, 4096)
+	d, err := blockdev.Open(dev, blockdev.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	label := fmt.Sprint("other", os.Getpid())
+	if err := quorumdisk.WriteHeader(d, quorumdisk.Header{Label: label, Version2: true, SectorSize: 512}, 1); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := call(t, "", "-dd", "-f", label)
+	if code != 255 || !strings.Contains(errs, dev+": the sector size recorded on the disk is not that of the device: 512, not 4096") {
+		t.Errorf("%d %q", code, errs)
+	}
+	if err := quorumdisk.WriteHeader(d, quorumdisk.Header{Label: label}, 1); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := call(t, "", "-f", label)
+	if code != 0 || !strings.HasSuffix(out, "\tKernel Sector Size:   4096\n") {
+		t.Errorf("version 1: %d %q", code, out)
+	}
+}
