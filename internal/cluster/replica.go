@@ -30,6 +30,15 @@ type Machine interface {
 	Dropped(command []byte)
 }
 
+// Fresh is implemented by machines that can tell that nothing would be lost with
+// their state, because nobody has acted on it yet. Such a state never counts
+// against that of another part of the cluster, however new the ring it was
+// quorate in: a node that starts while it is cut off must not outweigh a cluster
+// that has been running for months.
+type Fresh interface {
+	Fresh() bool
+}
+
 // Replica keeps a Machine the same on all members of a group. It is a core:
 // events go in, messages to send come out, and nothing else happens.
 //
@@ -205,6 +214,10 @@ func (r *Replica) viewChange(v View) {
 		// The parts of a partition have different histories from here on.
 		r.begin(true)
 	}
+	merged := slices.ContainsFunc(v.Joined, func(c Change) bool { return c.Reason == Merged })
+	if f, is := r.m.(Fresh); is && merged && f.Fresh() {
+		r.rank = none
+	}
 	// A change in the middle of an agreement or transfer starts it anew.
 	if len(v.Joined) > 0 || r.round != nil || r.transfer {
 		r.round, r.transfer, r.waiting, r.held = map[Member]hello{}, false, false, nil
@@ -212,7 +225,7 @@ func (r *Replica) viewChange(v View) {
 	}
 	// While others are brought up to it the state stays current, but not when
 	// a part of the cluster came back: its state may be the one that counts.
-	if r.rank != current || slices.ContainsFunc(v.Joined, func(c Change) bool { return c.Reason == Merged }) {
+	if r.rank != current || merged {
 		r.current = false
 	}
 	r.m.Changed(v, r.current && !v.Transitional)

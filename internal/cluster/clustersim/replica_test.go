@@ -223,6 +223,51 @@ func randomFaults(t *testing.T, seed uint64) (voids, drops int) {
 	return voids, drops
 }
 
+// fresh is a list that counts for nothing while it is empty.
+type fresh struct{ list }
+
+func (f *fresh) Fresh() bool { return len(f.all) == 0 }
+
+// TestReplica_Fresh: a node that starts cut off, and is quorate by itself in a
+// newer ring, does not outweigh those that have a history.
+func TestReplica_Fresh(t *testing.T) {
+	t.Parallel()
+	s := clustersim.New(clustersim.Config{TwoNode: true, Nodes: []clustersim.NodeConfig{{ID: 1}, {ID: 2}}})
+	begin := func(id cluster.NodeID) (*proc, *fresh) {
+		s.Start(id)
+		f := &fresh{}
+		p := &proc{l: &f.list}
+		p.e, _ = s.Engine(id)
+		var err error
+		if p.g, err = p.e.Join("haobox:x", p.step(t)); err != nil {
+			t.Fatal(err)
+		}
+		p.r = cluster.NewReplica(f, p.g.Self())
+		if _, err = p.e.Watch(p.step(t)); err != nil {
+			t.Fatal(err)
+		}
+		return p, f
+	}
+	s.Partition([]cluster.NodeID{1}, []cluster.NodeID{2})
+	two, _ := begin(2)
+	s.Run(5 * time.Second)
+	if err := two.g.Send(two.r.Command([]byte("old"))); err != nil {
+		t.Fatal(err)
+	}
+	one, _ := begin(1)
+	s.Run(5 * time.Second)
+	if one.r.View().Ring.Seq <= two.r.View().Ring.Seq || !one.l.current {
+		t.Fatalf("node 1 in %v, node 2 in %v, current %v: not the situation to be tested", one.r.View().Ring, two.r.View().Ring, one.l.current)
+	}
+	s.Heal()
+	s.Run(30 * time.Second)
+	for _, p := range []*proc{one, two} {
+		if want := []string{"2:old"}; !p.l.current || !slices.Equal(p.l.all, want) || p.l.voids > 0 {
+			t.Errorf("node %d: current %v, has %v, want %v, lost its state %d times", p.g.Self().Node, p.l.current, p.l.all, want, p.l.voids)
+		}
+	}
+}
+
 // TestReplica_BadFrames: what no replica sent is an error and changes nothing.
 func TestReplica_BadFrames(t *testing.T) {
 	t.Parallel()
