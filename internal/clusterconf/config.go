@@ -50,6 +50,8 @@ type Node struct {
 	// Weight is for the DLM, -1 if it is not set.
 	Weight  int
 	AltName *AltName
+	// FenceDelay is the wait before this node is fenced.
+	FenceDelay time.Duration
 	// Methods of fencing, in order of trial.
 	Methods []Method
 	// Unfence are the devices that let the node in again; all are run.
@@ -198,6 +200,13 @@ type FenceDaemon struct {
 	OverridePath                 string
 	CleanStart, SkipUndefined    bool
 	CheckDelay                   time.Duration
+	// Race is fence_race: who shoots first when the cluster splits into two
+	// quorate halves. RaceDelay is how much later the other may, 0 for what
+	// follows from the token.
+	Race      string
+	RaceDelay time.Duration
+	// RetryMax bounds the pause between attempts, 0 for fenced's default.
+	RetryMax time.Duration
 }
 
 // DLM is the element dlm, with gfs_controld for what it leaves out.

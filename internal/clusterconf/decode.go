@@ -126,11 +126,20 @@ func Decode(doc *xmldoc.Document) *Config {
 		OverrideTime: fd.sec("override_time", defaultOverrideTime), OverridePath: fd.str("override_path", DefaultOverridePath),
 		CleanStart: fd.flag("clean_start", false), SkipUndefined: fd.flag("skip_undefined", false),
 		CheckDelay: fd.sec("fence_check_delay", defaultCheckDelay),
+		Race:       fd.str("fence_race", defaultRace(c)), RaceDelay: fd.sec("fence_race_delay", 0), RetryMax: fd.sec("retry_max", 0),
 	}
 	decodeDLM(c, root)
 	c.GroupdCompat = reader{root.Child("group")}.num("groupd_compat", 0)
 	decodeRM(c, root)
 	return c
+}
+
+// defaultRace is on where both halves of a split are quorate.
+func defaultRace(c *Config) string {
+	if c.Cman.TwoNode && len(c.Nodes) == 2 {
+		return "services"
+	}
+	return "none"
 }
 
 func decodeNodes(c *Config, root *xmldoc.Element) {
@@ -150,6 +159,7 @@ func decodeNodes(c *Config, root *xmldoc.Element) {
 			n.AltName = &AltName{Name: ar.str("name", ""), Mcast: ar.str("mcast", ""), Port: ar.num("port", altPort), TTL: ar.num("ttl", defaultTTL), Elem: a}
 		}
 		if f := e.Child("fence"); f != nil {
+			n.FenceDelay = reader{f}.sec("delay", 0)
 			for _, m := range f.ChildrenNamed("method") {
 				n.Methods = append(n.Methods, Method{Name: m.Get("name"), Devices: decodeDevices(m), Elem: m})
 			}

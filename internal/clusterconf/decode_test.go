@@ -45,7 +45,7 @@ func TestDecode_Defaults(t *testing.T) {
 		Totem: Totem{Token: 10 * time.Second, Join: 60 * time.Millisecond, Consensus: 2 * time.Second, RRPMode: "none", SecAuth: true},
 		Quorumd: &Quorumd{Interval: time.Second, TKO: 4, TKOUp: 2, UpgradeWait: 2, MasterWait: 3, Votes: 1, VotesAuto: true, Label: "q",
 			Scheduler: "rr", Priority: 1, Reboot: true, AllowKill: true, UseUptime: true, MasterWins: true},
-		FenceDaemon: FenceDaemon{PostJoinDelay: 6 * time.Second, OverrideTime: 3 * time.Second, OverridePath: DefaultOverridePath, CheckDelay: 5 * time.Second},
+		FenceDaemon: FenceDaemon{PostJoinDelay: 6 * time.Second, OverrideTime: 3 * time.Second, OverridePath: DefaultOverridePath, CheckDelay: 5 * time.Second, Race: "none"},
 		DLM:         DLM{Protocol: "detect", EnableFencing: true, EnablePlock: true, PlockOwnership: true, DropResourcesTime: 10000, DropResourcesCount: 10, DropResourcesAge: 10000},
 		RM:          RM{StatusPollInterval: 10 * time.Second, TransitionThrottling: 5 * time.Second, LogLevel: -1},
 	}
@@ -81,6 +81,11 @@ func TestDecode_Values(t *testing.T) {
 			}, "5s 11 false"},
 		{"negative delays are ignored", twoNodes + `<fence_daemon post_join_delay="-1" post_fail_delay="abc"/>`,
 			func(c *Config) any { return fmt.Sprint(c.FenceDaemon.PostJoinDelay, c.FenceDaemon.PostFailDelay) }, "6s 0s"},
+		{"two nodes race by their services", twoNodes + `<cman two_node="1"/>`, func(c *Config) any { return c.FenceDaemon.Race }, "services"},
+		{"unless told otherwise", twoNodes + `<cman two_node="1"/><fence_daemon fence_race="lowest" fence_race_delay="7" retry_max="60"/>`,
+			func(c *Config) any {
+				return fmt.Sprint(c.FenceDaemon.Race, c.FenceDaemon.RaceDelay, c.FenceDaemon.RetryMax)
+			}, "lowest7s 1m0s"},
 		{"plock values of gfs_controld", twoNodes + `<gfs_controld plock_ownership="0"/>`, func(c *Config) any { return c.DLM.PlockOwnership }, false},
 		{"poll interval below one is ignored", twoNodes + `<rm status_poll_interval="0" transition_throttling="0"/>`,
 			func(c *Config) any { return fmt.Sprint(c.RM.StatusPollInterval, c.RM.TransitionThrottling) }, "10s 1s"},

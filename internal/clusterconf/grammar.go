@@ -218,7 +218,8 @@ func priorities() []string {
 
 func (g *grammar) addFencing() {
 	g.add("fence_daemon", &elemDef{attrs: join(ints("post_join_delay", "post_fail_delay"), text("override_path"), ints("override_time"),
-		flags("clean_start", "skip_undefined"))})
+		flags("clean_start", "skip_undefined"), []attrDef{choice("fence_race", "none", "services", "lowest", "qdisk")},
+		nats("fence_race_delay", "retry_max"))})
 	g.add("fence_xvmd", &elemDef{attrs: text("debug", "port", "use_uuid", "multicast_address", "auth", "hash", "uri", "key_file", "multicast_interface")})
 	g.add("clusternodes", &elemDef{children: many("clusternode")})
 	g.add("clusternode", &elemDef{
@@ -227,7 +228,7 @@ func (g *grammar) addFencing() {
 		children: one("altname", "fence", "unfence"),
 	})
 	g.add("altname", &elemDef{attrs: []attrDef{requiredName(), {name: "port", typ: ranged, max: 65535}, {name: "mcast"}, {name: "ttl", typ: natural}}})
-	g.add("fence", &elemDef{children: many("method")})
+	g.add("fence", &elemDef{attrs: nats("delay"), children: many("method")})
 	g.add("unfence", &elemDef{children: many("device")})
 	g.add("method", &elemDef{attrs: []attrDef{requiredName()}, children: many("device")})
 	g.add("device", &elemDef{attrs: []attrDef{{name: "name", typ: idRef, required: true}}, open: true})
