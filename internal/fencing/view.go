@@ -1,0 +1,98 @@
+package fencing
+
+import (
+	"slices"
+
+	"github.com/haobox/haobox/internal/cluster"
+)
+
+// Info returns what fence_tool ls shows.
+func (c *Core) Info() Info {
+	in := Info{Joined: c.mine() != nil, Wait: c.wait, Current: c.usable && !c.over, Stale: c.stale}
+	if in.Master = c.master; !in.Joined {
+		in.Master = 0
+	}
+	if c.blocked && c.wait == WaitFencing {
+		in.Wait = WaitQuorum
+	}
+	for _, m := range c.st.domain {
+		in.Members = append(in.Members, m.node)
+	}
+	for _, v := range c.st.victims {
+		in.Victims = append(in.Victims, v.node)
+	}
+	for _, j := range c.jobs {
+		if j.running && in.VictimNow == 0 {
+			in.VictimNow = j.node
+		}
+	}
+	for _, id := range c.known() {
+		n := NodeInfo{ID: id, Name: c.name(id), Member: c.st.member(id) != nil, Victim: c.st.victim(id) != nil}
+		if r := c.find(id); r != nil {
+			n.LastMaster, n.LastHow, n.LastTime = r.master, r.how, r.time
+		}
+		in.Nodes = append(in.Nodes, n)
+	}
+	return in
+}
+
+// Nodes returns every node as rgmanager sees it, sorted by id.
+func (c *Core) Nodes() []NodeView {
+	var out []NodeView
+	ring := c.ring
+	if !c.ready() {
+		ring = 0
+	}
+	for _, id := range c.known() {
+		n := NodeView{ID: id, Name: c.name(id), State: StateUnknown, Ring: ring}
+		r := c.find(id)
+		if r != nil {
+			n.Off = r.off
+		}
+		switch {
+		case !c.ready():
+		case c.st.member(id) != nil:
+			n.State = StateMember
+		case c.st.victim(id) != nil:
+			n.State = StateVictim
+		case r != nil && r.fate == fateOff:
+			n.State = StateOff
+		case r != nil && r.fate == fateLeft:
+			n.State = StateLeft
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// History returns the last HistorySize operations of the domain, oldest first.
+// The slice is the caller's.
+func (c *Core) History() []Op { return slices.Clone(c.st.history) }
+
+// known are the ids of all nodes of the configuration and of the state, sorted.
+func (c *Core) known() []cluster.NodeID {
+	var ids []cluster.NodeID
+	for _, n := range c.cfg.Nodes {
+		ids = append(ids, n.ID)
+	}
+	for _, m := range c.st.domain {
+		ids = append(ids, m.node)
+	}
+	for _, v := range c.st.victims {
+		ids = append(ids, v.node)
+	}
+	for _, r := range c.st.records {
+		ids = append(ids, r.node)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (c *Core) find(id cluster.NodeID) *record {
+	for i := range c.st.records {
+		if c.st.records[i].node == id {
+			return &c.st.records[i]
+		}
+	}
+	return nil
+}
