@@ -38,6 +38,10 @@ type Env struct {
 // AppletKey is the log attribute that holds the applet's name: the syslog tag.
 const AppletKey = "applet"
 
+// FacilityKey is the log attribute that holds the name of the syslog facility
+// ("daemon", "local4"); it is no part of the text.
+const FacilityKey = "syslog_facility"
+
 // Clock is the only source of time for code that waits. Intervals are taken
 // between two Now values, which carry the monotonic reading. Safe for
 // concurrent use.

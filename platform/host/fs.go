@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 
@@ -11,17 +12,32 @@ import (
 )
 
 // rooted is the real file system below a folder.
-type rooted struct{ root string }
+type rooted struct {
+	root string
+	// run, if not empty, stands for /run and /var/run.
+	run string
+}
 
 // NewFS returns the real file system below root; "" means /.
-func NewFS(root string) platform.FS {
+func NewFS(root string) platform.FS { return NewRunFS(root, "") }
+
+// NewRunFS returns the real file system below root, with run in the place of
+// /run and /var/run: several nodes on one machine share all but these. A run
+// of "" is that of root.
+func NewRunFS(root, run string) platform.FS {
 	if root == "/" {
 		root = ""
 	}
-	return rooted{root}
+	return rooted{root, run}
 }
 
 func (r rooted) Path(name string) string {
+	if r.run != "" {
+		clean := strings.TrimPrefix(filepath.Clean("/"+name), "/var")
+		if rest, ok := strings.CutPrefix(clean, "/run"); ok && (rest == "" || rest[0] == '/') {
+			return filepath.Join(r.run, rest)
+		}
+	}
 	if r.root == "" {
 		return name
 	}

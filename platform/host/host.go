@@ -13,6 +13,9 @@ import (
 // RootVariable relocates / for tests and for several nodes on one machine.
 const RootVariable = "HAOBOX_ROOT"
 
+// RunVariable relocates /run (and /var/run), which it takes out of the root.
+const RunVariable = "HAOBOX_RUN"
+
 // Env returns the surroundings of this process. Nothing is opened or
 // connected before it is used.
 func Env() platform.Env {
@@ -25,7 +28,7 @@ func Env() platform.Env {
 		Hostname: os.Hostname,
 		Clock:    platform.SystemClock{},
 		Runner:   proc.Runner{},
-		FS:       NewFS(os.Getenv(RootVariable)),
+		FS:       NewRunFS(os.Getenv(RootVariable), os.Getenv(RunVariable)),
 		Log:      slog.New(syslog.NewHandler(os.Stderr)),
 	}
 }

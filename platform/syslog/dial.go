@@ -12,8 +12,21 @@ import (
 // this much once, and the connection is dropped.
 const sendLimit = 50 * time.Millisecond
 
-// facilityDaemon is LOG_DAEMON of syslog(3) shifted into place.
-const facilityDaemon = 3 << 3
+// facilityDaemon is LOG_DAEMON of syslog(3).
+const facilityDaemon = 3
+
+// facility is the number that syslog(3) gives a facility; daemon if it knows
+// no such name.
+func facility(name string) int {
+	names := [...]string{"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+		"", "", "", "", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
+	for n, s := range names {
+		if s == name && name != "" {
+			return n
+		}
+	}
+	return facilityDaemon
+}
 
 // devLog is the local syslog socket of syslog(3).
 const devLog = "/dev/log"
@@ -35,11 +48,11 @@ type local struct {
 
 // write sends a line in the format of the local syslog socket (RFC 3164
 // without the host name, as syslog(3) does).
-func (w *local) write(tag string, l slog.Level, text string) error {
+func (w *local) write(tag string, facility int, l slog.Level, text string) error {
 	if w.conn == nil {
 		return net.ErrClosed
 	}
-	line := "<" + strconv.Itoa(facilityDaemon|severity(l)) + ">" + time.Now().Format(time.Stamp) +
+	line := "<" + strconv.Itoa(facility<<3|severity(l)) + ">" + time.Now().Format(time.Stamp) +
 		" " + tag + "[" + strconv.Itoa(os.Getpid()) + "]: " + text
 	if w.stream {
 		line += "\n"

@@ -21,10 +21,11 @@ import (
 // Handler sends records to the journal or syslog. Safe for concurrent use;
 // copies made by WithAttrs share one connection.
 type Handler struct {
-	sink   *sink
-	tag    string
-	attrs  []slog.Attr
-	prefix string
+	sink     *sink
+	tag      string
+	facility string
+	attrs    []slog.Attr
+	prefix   string
 }
 
 // NewHandler returns a handler; stderr decides between journal and syslog.
@@ -35,13 +36,18 @@ func NewHandler(stderr *os.File) *Handler {
 // Enabled reports true from slog.LevelInfo on.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
 
-// WithAttrs adds attributes; platform.AppletKey sets the tag.
+// WithAttrs adds attributes; platform.AppletKey sets the tag and
+// platform.FacilityKey the facility, which is daemon without it.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	n := *h
 	n.attrs = append([]slog.Attr(nil), h.attrs...)
 	for _, a := range attrs {
-		if a.Key == platform.AppletKey {
+		switch a.Key {
+		case platform.AppletKey:
 			n.tag = a.Value.String()
+			continue
+		case platform.FacilityKey:
+			n.facility = a.Value.String()
 			continue
 		}
 		a.Key = h.prefix + a.Key
@@ -66,7 +72,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		attrs = append(attrs, a)
 		return true
 	})
-	h.sink.send(h.tag, r.Level, r.Message, attrs)
+	h.sink.send(h.tag, facility(h.facility), r.Level, r.Message, attrs)
 	return nil
 }
 
@@ -95,14 +101,14 @@ type sink struct {
 
 // writer sends one line with a level.
 type writer interface {
-	write(tag string, l slog.Level, text string) error
+	write(tag string, facility int, l slog.Level, text string) error
 }
 
-func (s *sink) send(tag string, l slog.Level, msg string, attrs []slog.Attr) {
+func (s *sink) send(tag string, facility int, l slog.Level, msg string, attrs []slog.Attr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stderr != nil && stderrIsJournal(s.stderr) {
-		fields := map[string]string{"SYSLOG_IDENTIFIER": tag}
+		fields := map[string]string{"SYSLOG_IDENTIFIER": tag, "SYSLOG_FACILITY": strconv.Itoa(facility)}
 		for _, a := range attrs {
 			fields[fieldName(a.Key)] = a.Value.Resolve().String()
 		}
@@ -114,7 +120,7 @@ func (s *sink) send(tag string, l slog.Level, msg string, attrs []slog.Attr) {
 		s.out, s.opened = dial(), true
 	}
 	if s.out != nil {
-		_ = s.out.write(tag, l, Text(msg, attrs))
+		_ = s.out.write(tag, facility, l, Text(msg, attrs))
 	}
 }
 
