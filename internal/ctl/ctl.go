@@ -189,3 +189,87 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 	}
 	return nil
 }
+
+// maxLine bounds a line of a stream: ours.
+const maxLine = 1 << 20
+
+// Lines requests path, whose answer is a stream of JSON objects, one a line,
+// and calls each with every line until the daemon ends the stream, each gives
+// an error, or ctx is done. Limit bounds only the time until the answer
+// begins: a stream may be silent for days.
+func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) error) error {
+	limit := c.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
+	defer timer.Stop()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://daemon"+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	conn, err := c.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	fail := func(what string, err error) error {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := req.Write(conn); err != nil {
+		return fail("send the request to the daemon", err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		return fail("read the daemon's answer", err)
+	}
+	// The body is not closed: that reads it to its end, which may never come.
+	if !timer.Stop() {
+		return fail("read the daemon's answer", context.DeadlineExceeded)
+	}
+	if resp.StatusCode >= 400 {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+		var e errorBody
+		if json.Unmarshal(text, &e) != nil || e.Error == "" {
+			e.Error = fmt.Sprintf("GET %s: %s", path, strings.TrimSpace(string(text)))
+		}
+		return &Error{Status: resp.StatusCode, Text: e.Error}
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		if err := each(lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fail("read the daemon's answer", err)
+	}
+	return nil
+}
+
+// Stream begins an answer that is a stream of lines for Client.Lines, and
+// returns what writes one. The error of a write means that the client is gone.
+func Stream(w http.ResponseWriter) (write func(v any) error) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	w.WriteHeader(http.StatusOK)
+	c := http.NewResponseController(w)
+	_ = c.Flush()
+	return func(v any) error {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(append(b, '\n')); err != nil {
+			return err
+		}
+		return c.Flush()
+	}
+}
