@@ -202,24 +202,27 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) 
 	if limit == 0 {
 		limit = DefaultLimit
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	timer := time.AfterFunc(limit, func() { cancel(context.DeadlineExceeded) })
-	defer timer.Stop()
+	begin, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://daemon"+path, nil)
 	if err != nil {
 		return err
 	}
 	req.Close = true
-	conn, err := c.Dial(ctx)
+	conn, err := c.Dial(begin)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	begun := context.AfterFunc(begin, func() { conn.Close() })
+	defer begun()
 	fail := func(what string, err error) error {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+		switch {
+		case ctx.Err() != nil:
+			err = ctx.Err()
+		case begin.Err() != nil:
+			err = begin.Err()
 		}
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -231,7 +234,7 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) 
 		return fail("read the daemon's answer", err)
 	}
 	// The body is not closed: that reads it to its end, which may never come.
-	if !timer.Stop() {
+	if !begun() {
 		return fail("read the daemon's answer", context.DeadlineExceeded)
 	}
 	if resp.StatusCode >= 400 {
@@ -250,6 +253,9 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) 
 		}
 	}
 	if err := lines.Err(); err != nil {
+		if ctx.Err() == nil {
+			return fmt.Errorf("read the daemon's answer: %w", err)
+		}
 		return fail("read the daemon's answer", err)
 	}
 	return nil
