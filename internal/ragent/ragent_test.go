@@ -371,6 +371,35 @@ func TestLoadRules_BadAgents(t *testing.T) {
 	}
 }
 
+// TestLoadRules_HangingAgent: an agent that never prints its metadata is ended
+// with its children (here by the caller, else after restree.MetadataLimit),
+// and the others are still asked.
+func TestLoadRules_HangingAgent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "read x <${0%/*}/gate; read x <${0%/*}/never")
+	for _, fifo := range []string{"gate", "never"} {
+		if err := syscall.Mkfifo(filepath.Join(b.dir, fifo), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "a_good.sh"), []byte("#!/bin/sh\necho '<resource-agent name=\"good\"/>'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		gate, err := os.OpenFile(filepath.Join(b.dir, "gate"), os.O_WRONLY, 0)
+		if err == nil {
+			gate.Close()
+		}
+		cancel()
+	}()
+	rules, err := restree.LoadRules(ctx, b.Env.FS, proc.Runner{}, "/agents", nil)
+	if err != nil || len(rules) != 1 || rules[0].Type != "good" {
+		t.Errorf("rules %v, %v", rules, err)
+	}
+}
+
 // TestFromCall: environment and parameters are those of the tree.
 func TestFromCall(t *testing.T) {
 	t.Parallel()
