@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/haobox/haobox/conf"
 	"github.com/haobox/haobox/internal/xmldoc"
 )
 
@@ -14,23 +13,22 @@ import (
 // itself, without running an agent. Each call returns a new set.
 func Builtin() Rules {
 	rules := Rules{}
-	for _, name := range conf.AgentNames() {
-		if r, ok := BuiltinRule(name); ok {
-			rules.Add(r)
-		}
+	for i := range builtinRules {
+		rules.Add(builtinRules[i].clone())
 	}
 	return rules
 }
 
 // BuiltinRule returns the rule of one agent by the name of its program
-// ("ip.sh").
+// ("ip.sh"). It is not to be changed. The table is compiled in (rules.go), so
+// that an agent does not read XML at each status check.
 func BuiltinRule(program string) (*Rule, bool) {
-	text, ok := conf.AgentMetadata(program)
-	if !ok {
-		return nil, false
+	for i := range builtinRules {
+		if builtinRules[i].Agent == program {
+			return &builtinRules[i], true
+		}
 	}
-	r, _, err := ParseRule(program, text)
-	return r, err == nil
+	return nil, false
 }
 
 // Metadata returns the rule as the metadata of an rgmanager agent. ParseRule
