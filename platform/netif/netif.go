@@ -35,6 +35,7 @@ const (
 // Net is a connection to rtnetlink. Safe for concurrent use.
 type Net struct {
 	mu sync.Mutex
+	l  *lister
 	h  calls
 	// events, if open, tells when the last listing is out of date.
 	events *nl.NetlinkSocket
@@ -46,7 +47,6 @@ type Net struct {
 // type itself would make all its 250 methods part of the binary, 0.9 MB: the
 // linker has to assume that text/template, of urfave/cli, calls them by name.
 type calls struct {
-	LinkList               func() ([]netlink.Link, error)
 	AddrList               func(netlink.Link, int) ([]netlink.Addr, error)
 	AddrAdd, AddrDel       func(netlink.Link, *netlink.Addr) error
 	RouteListFiltered      func(family int, filter *netlink.Route, mask uint64) ([]netlink.Route, error)
@@ -56,13 +56,14 @@ type calls struct {
 
 func callsOf(h *netlink.Handle) calls {
 	return calls{
-		LinkList: h.LinkList, AddrList: h.AddrList, AddrAdd: h.AddrAdd, AddrDel: h.AddrDel,
+		AddrList: h.AddrList, AddrAdd: h.AddrAdd, AddrDel: h.AddrDel,
 		RouteListFiltered: h.RouteListFiltered, RouteAdd: h.RouteAdd, RouteReplace: h.RouteReplace, Close: h.Close,
 	}
 }
 
 // Open connects. With watch, State asks the kernel again only after something
-// has changed: for a process that looks often.
+// has changed: for a process that looks often. Without, the socket for changes
+// is opened by the first one.
 func Open(watch bool) (*Net, error) {
 	n := &Net{}
 	if watch {
@@ -72,10 +73,9 @@ func Open(watch bool) (*Net, error) {
 		}
 		n.events, n.buf = s, make([]byte, 1<<16)
 	}
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err == nil {
-		n.h = callsOf(h)
-		err = h.SetSocketTimeout(replyLimit)
+	var err error
+	if n.l, err = openLister(); err == nil && watch {
+		_, err = n.calls()
 	}
 	if err != nil {
 		n.Close()
@@ -84,10 +84,32 @@ func Open(watch bool) (*Net, error) {
 	return n, nil
 }
 
+// calls opens the socket for changes.
+func (n *Net) calls() (calls, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.h.Close == nil {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err == nil {
+			if err = h.SetSocketTimeout(replyLimit); err != nil {
+				h.Close()
+			}
+		}
+		if err != nil {
+			return calls{}, fmt.Errorf("open a netlink socket: %w", err)
+		}
+		n.h = callsOf(h)
+	}
+	return n.h, nil
+}
+
 // Close closes the sockets.
 func (n *Net) Close() {
 	if n.events != nil {
 		n.events.Close()
+	}
+	if n.l != nil {
+		n.l.close()
 	}
 	if n.h.Close != nil {
 		n.h.Close()
@@ -104,29 +126,15 @@ func (n *Net) State() (*platform.Network, error) {
 		return n.last, nil
 	}
 	n.last = nil
-	s := &platform.Network{}
-	links, err := dump(func() ([]netlink.Link, error) { return n.h.LinkList() })
+	links, err := dump(n.l.links)
 	if err != nil {
 		return nil, fmt.Errorf("list network interfaces: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return n.h.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := dump(n.l.addrs)
 	if err != nil {
 		return nil, fmt.Errorf("list network addresses: %w", err)
 	}
-	s.Links = make([]platform.Link, 0, len(links))
-	for _, l := range links {
-		s.Links = append(s.Links, link(l))
-	}
-	s.Addrs = make([]platform.LinkAddr, 0, len(addrs))
-	for _, a := range addrs {
-		if p, ok := prefix(a.IPNet); ok {
-			s.Addrs = append(s.Addrs, platform.LinkAddr{
-				Link: a.LinkIndex, Prefix: p,
-				Tentative: a.Flags&unix.IFA_F_TENTATIVE != 0, Failed: a.Flags&unix.IFA_F_DADFAILED != 0,
-				Secondary: a.Flags&unix.IFA_F_SECONDARY != 0 && p.Addr().Is4(),
-			})
-		}
-	}
+	s := &platform.Network{Links: links, Addrs: addrs}
 	if n.events != nil {
 		n.last = s
 	}
@@ -206,11 +214,15 @@ func ipnet(p netip.Prefix) *net.IPNet {
 // valid at once: the kernel does not look for duplicates, Probe does. One that
 // is there already is no error.
 func (n *Net) Add(index int, p netip.Prefix) error {
+	h, err := n.calls()
+	if err != nil {
+		return err
+	}
 	a := &netlink.Addr{IPNet: ipnet(p), LinkIndex: index, Broadcast: net.IPv4zero}
 	if p.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
 	}
-	if err := n.h.AddrAdd(nil, a); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := h.AddrAdd(nil, a); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add %v to interface %d: %w", p, index, err)
 	}
 	return nil
@@ -221,23 +233,27 @@ func (n *Net) Add(index int, p netip.Prefix) error {
 // interface, and routes that preferred the address as source, which then use
 // another one. An address that is not there is no error.
 func (n *Net) Remove(index int, p netip.Prefix) error {
+	h, err := n.calls()
+	if err != nil {
+		return err
+	}
 	family := netlink.FAMILY_V4
 	if p.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	addrsBefore, err := dump(func() ([]netlink.Addr, error) { return n.h.AddrList(byIndex(index), family) })
+	addrsBefore, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(byIndex(index), family) })
 	if err != nil {
 		return fmt.Errorf("list addresses of interface %d: %w", index, err)
 	}
-	routesBefore, err := dump(func() ([]netlink.Route, error) { return n.routes(index, family) })
+	routesBefore, err := dump(func() ([]netlink.Route, error) { return h.routes(index, family) })
 	if err != nil {
 		return fmt.Errorf("list routes of interface %d: %w", index, err)
 	}
-	if err := n.h.AddrDel(nil, &netlink.Addr{IPNet: ipnet(p), LinkIndex: index}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+	if err := h.AddrDel(nil, &netlink.Addr{IPNet: ipnet(p), LinkIndex: index}); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
 		return fmt.Errorf("remove %v from interface %d: %w", p, index, err)
 	}
 	var faults []error
-	addrsAfter, err := dump(func() ([]netlink.Addr, error) { return n.h.AddrList(byIndex(index), family) })
+	addrsAfter, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(byIndex(index), family) })
 	if err != nil {
 		return fmt.Errorf("list addresses of interface %d: %w", index, err)
 	}
@@ -252,27 +268,27 @@ func (n *Net) Remove(index int, p netip.Prefix) error {
 		if a.Broadcast == nil {
 			a.Broadcast = net.IPv4zero
 		}
-		if err := n.h.AddrAdd(nil, a); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := h.AddrAdd(nil, a); err != nil && !errors.Is(err, unix.EEXIST) {
 			faults = append(faults, fmt.Errorf("put %v back on interface %d: %w", q, index, err))
 		}
 	}
-	return errors.Join(append(faults, n.restore(index, family, p, routesBefore)...)...)
+	return errors.Join(append(faults, h.restore(index, family, p, routesBefore)...)...)
 }
 
 // routes lists the unicast routes through an interface, of every table but the
 // kernel's own "local".
-func (n *Net) routes(index, family int) ([]netlink.Route, error) {
-	return n.h.RouteListFiltered(family, &netlink.Route{LinkIndex: index, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_UNSPEC},
+func (h calls) routes(index, family int) ([]netlink.Route, error) {
+	return h.RouteListFiltered(family, &netlink.Route{LinkIndex: index, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_UNSPEC},
 		netlink.RT_FILTER_OIF|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_TABLE)
 }
 
 // restore puts routes back that went with the address p.
-func (n *Net) restore(index, family int, p netip.Prefix, before []netlink.Route) []error {
-	after, err := dump(func() ([]netlink.Route, error) { return n.routes(index, family) })
+func (h calls) restore(index, family int, p netip.Prefix, before []netlink.Route) []error {
+	after, err := dump(func() ([]netlink.Route, error) { return h.routes(index, family) })
 	if err != nil {
 		return []error{fmt.Errorf("list routes of interface %d: %w", index, err)}
 	}
-	state, err := dump(func() ([]netlink.Addr, error) { return n.h.AddrList(byIndex(index), family) })
+	state, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(byIndex(index), family) })
 	if err != nil {
 		return []error{fmt.Errorf("list addresses of interface %d: %w", index, err)}
 	}
@@ -290,7 +306,7 @@ func (n *Net) restore(index, family int, p netip.Prefix, before []netlink.Route)
 			continue // the network of the address alone
 		}
 		r.Flags &^= int(unix.RTNH_F_LINKDOWN) | int(unix.RTNH_F_DEAD)
-		if err := n.h.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := h.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) {
 			faults = append(faults, fmt.Errorf("put the route to %v through interface %d back: %w", r.Dst, index, err))
 		}
 	}
@@ -341,11 +357,15 @@ func covers(list []netlink.Addr, dst *net.IPNet) bool {
 // PreferSource makes the address the source of what is sent through the routes
 // of its network and through gateways in it.
 func (n *Net) PreferSource(index int, p netip.Prefix) error {
+	h, err := n.calls()
+	if err != nil {
+		return err
+	}
 	family := netlink.FAMILY_V4
 	if p.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
-	list, err := dump(func() ([]netlink.Route, error) { return n.routes(index, family) })
+	list, err := dump(func() ([]netlink.Route, error) { return h.routes(index, family) })
 	if err != nil {
 		return fmt.Errorf("list routes of interface %d: %w", index, err)
 	}
@@ -364,7 +384,7 @@ func (n *Net) PreferSource(index int, p netip.Prefix) error {
 			continue
 		}
 		r.Src = src
-		if err := n.h.RouteReplace(&r); err != nil {
+		if err := h.RouteReplace(&r); err != nil {
 			faults = append(faults, fmt.Errorf("make %v the source of the route to %v: %w", p.Addr(), r.Dst, err))
 		}
 	}
