@@ -1,3 +1,10 @@
+// The run time would read the mount table and files of the control group to
+// find out how many threads may run Go code; on a node with many mounts that
+// takes longer than all that an agent does.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Haobox keeps services on IBM Z, and anywhere Linux runs, available. It is
 // one static binary; the name it is called by chooses the applet, so a
 // symlink named fence_zvmip is the fence agent and one named clustat is the
@@ -5,12 +12,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/haobox/haobox/applets"
 	"github.com/haobox/haobox/applets/applet"
@@ -22,13 +26,8 @@ func main() { os.Exit(run()) }
 // run returns the exit status of the applet chosen by os.Args. It is the only
 // place that turns an error into a status.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	// Taken and dropped, so that a reader who is gone is an error of the write
-	// and never ends an agent; children still get the default.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	env := host.Env()
-	err := applets.Main(ctx, env, os.Args)
+	err := applets.Main(host.Context(), env, os.Args)
 	var exit *applet.ExitError
 	switch {
 	case err == nil:

@@ -17,18 +17,19 @@ const RootVariable = "HAOBOX_ROOT"
 const RunVariable = "HAOBOX_RUN"
 
 // Env returns the surroundings of this process. Nothing is opened or
-// connected before it is used.
+// connected before it is used. Call it once.
 func Env() platform.Env {
+	stderr := stream(os.Stderr, 2)
 	return platform.Env{
 		Stdin:    os.Stdin,
-		Stdout:   os.Stdout,
-		Stderr:   os.Stderr,
+		Stdout:   stream(os.Stdout, 1),
+		Stderr:   stderr,
 		Getenv:   os.Getenv,
 		Environ:  os.Environ,
 		Hostname: os.Hostname,
 		Clock:    platform.SystemClock{},
 		Runner:   proc.Runner{},
 		FS:       NewRunFS(os.Getenv(RootVariable), os.Getenv(RunVariable)),
-		Log:      slog.New(syslog.NewHandler(os.Stderr)),
+		Log:      slog.New(syslog.NewHandler(stderr)),
 	}
 }
