@@ -504,3 +504,46 @@ func (n *Node) KeepOnDelete() bool {
 func (n *Node) KeepOnAdd() bool {
 	return !n.Below() && !n.Resource.Rule.InitOnAdd && n.Resource.Rule.HasAction("migrate")
 }
+
+// BeginNode is Begin for one resource group: it does not look for other
+// occurrences of its resource.
+func BeginNode(op Op, n *Node, sh Shell) *Operation {
+	o := &Operation{}
+	o.next, o.stop = iter.Pull(func(yield func(*Step) bool) {
+		gone := false
+		sh.Run = func(c Call) int {
+			step := &Step{Call: c, Exit: 1}
+			if gone || !yield(step) {
+				gone = true
+				return 1
+			}
+			return step.Exit
+		}
+		o.result = OperateNode(op, n, sh)
+	})
+	return o
+}
+
+// Adopt counts what is found started below n, and n itself, as started here: a
+// status check saw it, and another process started it.
+func (n *Node) Adopt() {
+	n.All(func(x *Node) {
+		if x.State == Started {
+			x.Resource.Incarnations++
+		}
+	})
+}
+
+// Recheck makes the shallowest status check of n due at once, because something
+// was seen to change.
+func (n *Node) Recheck() {
+	best := -1
+	for i, a := range n.Actions {
+		if a.Name == "status" && a.Interval > 0 && (best < 0 || a.Depth < n.Actions[best].Depth) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		n.checked[best] = time.Time{}
+	}
+}

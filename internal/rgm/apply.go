@@ -1,0 +1,381 @@
+package rgm
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/haobox/haobox/internal/cluster"
+)
+
+// apply changes the state by a command. The error is that of a message that
+// can not be read; it changes nothing.
+func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
+	cmd, at, r, err := open(b)
+	if err != nil {
+		return err
+	}
+	s.now, s.from = at, from
+	switch cmd {
+	case cmdView:
+		var m viewMsg
+		if m, err = decodeView(r); err == nil {
+			s.applyView(m, view)
+		}
+	case cmdJoin:
+		var m joinMsg
+		if m, err = decodeJoin(r); err == nil {
+			s.applyJoin(m)
+		}
+	case cmdConfig:
+		var p *policy
+		if p, err = decodeConfig(r); err == nil {
+			s.applyConfig(p)
+		}
+	case cmdHave:
+		var m haveMsg
+		if m, err = decodeHave(r); err == nil {
+			s.applyHave(m)
+		}
+	case cmdSafe:
+		var m safeMsg
+		if m, err = decodeSafe(r); err == nil {
+			s.applySafe(m)
+		}
+	case cmdAssume:
+		id := r.node()
+		if err = r.end(); err == nil {
+			s.applyAssume(id)
+		}
+	case cmdDone, cmdFail, cmdPartial, cmdChanged:
+		var m doneMsg
+		if m, err = decodeDone(r); err == nil {
+			s.applyService(cmd, m)
+		}
+	case cmdRequest:
+		var m requestMsg
+		if m, err = decodeRequest(r); err == nil {
+			s.cause = fmt.Sprintf("request %s from node %d", m.Kind, from.Node)
+			s.request(queued{from, m})
+		}
+	case cmdLeaving:
+		if err = r.end(); err == nil {
+			s.applyLeaving()
+		}
+	case cmdRetry:
+		if err = r.end(); err == nil {
+			s.applyRetry()
+		}
+	case cmdPing:
+		r.u64()
+		err = r.end()
+	}
+	if err != nil {
+		return fmt.Errorf("message %d of node %d: %w", cmd, from.Node, err)
+	}
+	s.settle()
+	return nil
+}
+
+// applyView takes over the members of the group. Every member sends what it
+// sees; what does not fit the view in which it arrives is of an older one, and
+// from the second on they change only whether the sender has quorum.
+func (s *state) applyView(m viewMsg, view cluster.View) {
+	if m.ring != view.Ring.Seq || !slices.Equal(m.members, view.Members) {
+		return
+	}
+	if s.began == 0 {
+		s.began = s.now
+	}
+	s.ring = m.ring
+	var downs []*node
+	for _, x := range m.members {
+		n := s.ensureNode(x.Node)
+		if !n.Member || n.Instance != x.Instance {
+			*n = node{ID: n.ID, Name: n.Name, Instance: x.Instance, Member: true, Known: n.Known}
+		}
+	}
+	for _, n := range s.nodes {
+		if n.Member && !slices.Contains(m.members, cluster.Member{Node: n.ID, Instance: n.Instance}) {
+			reason := cluster.Failed
+			for _, g := range m.gone {
+				if g.Node == n.ID && g.Instance == n.Instance {
+					reason = g.Reason
+				}
+			}
+			if n.Joined || n.Quorate {
+				s.log(0, LevelInfo, nil, "State change: %s DOWN", n.Name)
+			}
+			n.Member, n.Joined, n.Quorate, n.Leaving, n.Safe = false, false, false, false, false
+			n.GoneRing, n.Gone = m.ring, reason
+			downs = append(downs, n)
+		}
+	}
+	if n := s.node(s.from.Node); n != nil && n.Member && n.Instance == s.from.Instance && n.Quorate != m.quorate {
+		n.Quorate = m.quorate
+		if !m.quorate {
+			// It stops what it runs and joins again when it may.
+			n.Joined = false
+		}
+	}
+	for _, n := range downs {
+		s.cause = fmt.Sprintf("node %s %s", n.Name, goneText(n.Gone))
+		for _, r := range s.ordered() {
+			if r.Owner == n.ID && r.Asker.Node != 0 {
+				s.log(r.Asker.Node, LevelErr, r, "#XX: Cancelling relocation: Target node down")
+				s.answer(r, Fail)
+			}
+			if r.Owner == n.ID && s.ownerLost(r) {
+				s.decide(Decision{Service: r.Name, From: r.State, To: r.State, Node: 0, Why: "waits until " + n.Name + " is known to be off"})
+			}
+		}
+		s.evaluate(n.ID, false)
+	}
+}
+
+func goneText(r cluster.Reason) string {
+	switch r {
+	case cluster.Left:
+		return "left in order"
+	case cluster.Died:
+		return "lost its rgmanager"
+	}
+	return "failed"
+}
+
+// applyJoin makes a member ready. It says what it runs; all else that it owned
+// it does not run.
+func (s *state) applyJoin(m joinMsg) {
+	n := s.node(s.from.Node)
+	if n == nil || !n.Member || n.Joined || n.Instance != s.from.Instance || !n.Quorate {
+		return
+	}
+	n.Joined, n.Known, n.Leaving, n.Safe = true, true, false, true
+	n.Config, n.Sum = m.config, m.sum
+	s.cause = "node " + n.Name + " joined"
+	for _, o := range s.nodes {
+		if o.ID == n.ID {
+			s.log(o.ID, LevelInfo, nil, "State change: Local UP")
+		} else if o.alive() {
+			s.log(o.ID, LevelInfo, nil, "State change: %s UP", n.Name)
+		}
+	}
+	for _, r := range s.ordered() {
+		runs, failed := slices.Contains(m.running, r.Name), slices.Contains(m.failed, r.Name)
+		switch {
+		case r.Owner == n.ID && failed:
+			s.markFailed(r, Fail)
+		case r.Owner == n.ID && runs && r.Task != taskStop:
+			was := r.State
+			r.Instance, r.Known = n.Instance, true
+			s.endTask(r)
+			s.set(r, func() { r.State = Started })
+			s.decide(Decision{Service: r.Name, From: was, To: Started, Node: n.ID, Why: "was left running and is adopted"})
+		case r.Owner == n.ID && runs:
+			r.Instance = n.Instance
+			s.give(r, taskStop)
+		case r.Owner == n.ID:
+			s.ownerStopped(r, "does not run on "+n.Name+" any more")
+		case r.Owner == 0 && !r.Known && runs:
+			was := r.State
+			r.Instance, r.Known = n.Instance, true
+			s.set(r, func() { r.State, r.Owner = Started, n.ID })
+			s.decide(Decision{Service: r.Name, From: was, To: Started, Node: n.ID, Why: "was left running and is adopted"})
+		case r.Owner == 0 && !r.Known && failed:
+			r.LastOwner, r.Known = n.ID, true
+			s.markFailed(r, Fail)
+		}
+	}
+	s.evaluate(n.ID, true)
+}
+
+// endTask forgets what the owner had to do, and what should have followed.
+func (s *state) endTask(r *record) {
+	r.Task = noTask
+	s.answer(r, Again)
+	r.endWalk()
+}
+
+// ownerStopped: the owner does not run it any more, without having said so by
+// a stop: it is off, or has joined anew.
+func (s *state) ownerStopped(r *record, why string) {
+	n := s.node(r.Owner)
+	s.log(s.lowest(), LevelDebug, r, "Marking %s on down member %d as stopped", r.Name, r.Owner)
+	was, follow, target := r.State, r.Then, r.Target
+	removed, migrating := r.Removed, r.Task == taskMigrate
+	stopping := r.Task == taskStop
+	s.endTask(r)
+	s.set(r, func() { r.LastOwner, r.Owner, r.State = r.Owner, 0, Stopped; r.Flags &^= Partial })
+	r.Instance, r.Known = 0, true
+	s.decide(Decision{Service: r.Name, From: was, To: Stopped, Why: why})
+	switch {
+	case removed:
+		s.drop(r)
+	case stopping && follow == thenDisabled:
+		s.set(r, func() { r.State = Disabled })
+	case migrating && s.usable(s.node(target)) && target != n.ID && r.Flags&Frozen == 0:
+		// The guest may be there already; its agent finds out.
+		s.startOn(r, target, "the migration from "+n.Name+" may have been completed")
+	}
+}
+
+// applyConfig takes over a newer configuration.
+func (s *state) applyConfig(p *policy) {
+	if p.Version < s.policy.Version || p.Version == s.policy.Version && len(s.policy.Nodes) > 0 {
+		return
+	}
+	s.setPolicy(p)
+	s.cause = fmt.Sprintf("configuration %d", p.Version)
+	for _, x := range p.Nodes {
+		s.ensureNode(x.ID).Name = x.Name
+	}
+	for _, n := range s.nodes {
+		// A node that nobody has seen yet went, if at all, before this ring.
+		if !n.Member && n.GoneRing == 0 {
+			n.GoneRing, n.Gone = s.ring, cluster.Failed
+		}
+	}
+	for i := range p.Services {
+		name := p.Services[i].Name
+		r := s.records[name]
+		if r == nil {
+			r = &record{Service: Service{Name: name, State: Stopped}}
+			s.records[name] = r
+			s.order = nil
+			s.changes = append(s.changes, Changed{New: r.Service})
+		}
+		r.Removed = false
+	}
+	for _, r := range s.ordered() {
+		if _, ok := s.index[r.Name]; !ok {
+			r.Removed = true
+		}
+	}
+}
+
+// applyHave: a member has the configuration.
+func (s *state) applyHave(m haveMsg) {
+	n := s.node(s.from.Node)
+	if !n.alive() || n.Instance != s.from.Instance {
+		return
+	}
+	n.Config, n.Sum = m.config, m.sum
+	if s.usable(n) {
+		s.cause = fmt.Sprintf("configuration %d on %s", m.config, n.Name)
+		s.evaluate(n.ID, true)
+	}
+}
+
+// applySafe: a node that is gone is off.
+func (s *state) applySafe(m safeMsg) {
+	n := s.node(m.node)
+	if n == nil || n.Member || n.Safe || m.ring < n.GoneRing || m.left && !s.leftIsEnough(n) {
+		return
+	}
+	n.Safe, n.Known = true, true
+	s.cause = "node " + n.Name + " is off"
+	if m.left {
+		s.cause = "node " + n.Name + " left in order"
+	}
+	for _, r := range s.ordered() {
+		switch {
+		case r.Owner == n.ID:
+			s.ownerStopped(r, s.cause)
+		case r.State == Failed && r.FailedOn == n.ID && !m.left:
+			s.log(s.lowest(), LevelNotice, r, "Service %s is stopped: %s, where it could not be stopped, is off", r.Name, n.Name)
+			r.FailedOn = 0
+			s.set(r, func() { r.State = Stopped })
+			s.decide(Decision{Service: r.Name, From: Failed, To: Stopped, Why: s.cause})
+		}
+	}
+	s.evaluate(n.ID, false)
+}
+
+// leftIsEnough: having left the fence domain in order says that a node runs
+// nothing, but not if this state knows of services there: its rgmanager ended
+// without stopping them.
+func (s *state) leftIsEnough(n *node) bool {
+	for _, r := range s.records {
+		if r.Owner == n.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// applyAssume: a member of the cluster whose rgmanager did not show up in
+// FreshWait runs nothing from before.
+func (s *state) applyAssume(id cluster.NodeID) {
+	n := s.node(id)
+	if n == nil || n.Known || n.Member {
+		return
+	}
+	n.Known = true
+	s.cause = "rgmanager does not run on " + n.Name
+	s.evaluate(id, false)
+}
+
+func (s *state) applyLeaving() {
+	n := s.node(s.from.Node)
+	if !n.alive() || n.Instance != s.from.Instance || n.Leaving {
+		return
+	}
+	n.Leaving = true
+	s.cause = "node " + n.Name + " leaves"
+	for _, o := range s.nodes {
+		if o.alive() && o.ID != n.ID {
+			s.log(o.ID, LevelNotice, nil, "Member %d shutting down", n.ID)
+		}
+	}
+}
+
+func (s *state) applyRetry() {
+	s.cause = "retry"
+	for _, r := range s.ordered() {
+		if r.RetryAt != 0 && r.RetryAt <= s.now && r.State == Stopped && r.Task == noTask {
+			r.RetryAt = 0
+			s.consider(r)
+		}
+	}
+}
+
+// applyService takes what the owner of a service has to say of it.
+func (s *state) applyService(cmd command, m doneMsg) {
+	r := s.records[m.service]
+	if r == nil || r.Owner != s.from.Node || r.Instance != s.from.Instance || r.Epoch != m.epoch {
+		return // of what is over
+	}
+	switch cmd {
+	case cmdDone:
+		t := r.Task
+		r.Task = noTask
+		switch t {
+		case taskStart:
+			s.startDone(r, m.ok)
+		case taskStop:
+			s.stopDone(r, m.ok)
+		case taskMigrate:
+			s.migrateDone(r, m.ok, int(m.code))
+		case taskConvalesce:
+			if m.ok {
+				s.set(r, func() { r.Flags &^= Partial })
+				s.answer(r, OK)
+			} else {
+				s.answer(r, Fail)
+			}
+		}
+	case cmdFail:
+		if r.State == Started && r.Task == noTask && r.Flags&Frozen == 0 {
+			s.cause = "status check of " + r.Name + " failed"
+			s.stop(r, thenRecover, Error)
+		}
+	case cmdPartial:
+		if r.State == Started {
+			s.set(r, func() { r.Flags |= Partial })
+		}
+	case cmdChanged:
+		if r.State == Started && r.Task == noTask {
+			s.cause = "its configuration changed"
+			s.stop(r, thenEvaluate, Stopping)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package rgm
+
+import (
+	"testing"
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
+)
+
+// parse reads a configuration for tests.
+func parse(t testing.TB, text string) Config {
+	t.Helper()
+	doc, err := clusterconf.Parse("cluster.conf", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := clusterconf.Decode(doc)
+	return Config{Config: cfg, Set: cfg.Set(restree.Builtin())}
+}
+
+const oneNode = `<cluster name="c" config_version="1"><clusternodes><clusternode name="lnxa" nodeid="1"/></clusternodes>
+<rm><service name="web"><ip address="10.0.0.1"/><script name="s" file="/bin/true"/></service>
+<service name="off" autostart="0"/></rm></cluster>`
+
+// TestCore_OneNode: a node alone joins, stops everything once, and starts what
+// is to be started by itself.
+func TestCore_OneNode(t *testing.T) {
+	t.Parallel()
+	self := cluster.Member{Node: 1, Instance: 7}
+	c := New(Options{Self: self, Name: "lnxa"})
+	now := time.Unix(1000, 0)
+	var calls, logs []string
+	var queue []Event
+	ring := cluster.RingID{Node: 1, Seq: 4}
+	queue = append(queue, parse(t, oneNode).event(), Engine{cluster.Membership{Ring: ring, Members: []cluster.NodeID{1}}}, Engine{cluster.Quorum{Ring: ring, Quorate: true}},
+		Engine{cluster.View{Group: Group, Ring: ring, Members: []cluster.Member{self}, Joined: []cluster.Change{{Member: self, Reason: cluster.Joined}}}})
+	for len(queue) > 0 {
+		ev := queue[0]
+		queue = queue[1:]
+		for _, a := range c.Step(now, ev) {
+			switch a := a.(type) {
+			case Send:
+				queue = append(queue, Engine{cluster.Message{Group: Group, From: self, Payload: a.Payload}})
+			case RunAgent:
+				calls = append(calls, a.Call.Action+" "+a.Call.Node.ID())
+				queue = append(queue, AgentEnded{ID: a.ID})
+			case Log:
+				logs = append(logs, a.Text)
+			}
+		}
+	}
+	st := c.Status()
+	if len(st.Services) != 2 || st.Services[1].State != Started || st.Services[1].Owner != 1 || st.Services[0].State != Disabled {
+		t.Errorf("services %+v\n%q\n%q", st.Services, calls, logs)
+	}
+	want := []string{"stop service:off", "stop script:s", "stop ip:10.0.0.1", "stop service:web", "start service:web", "start ip:10.0.0.1", "start script:s"}
+	got := map[string]bool{}
+	for _, x := range calls {
+		got[x] = true
+	}
+	for _, x := range want {
+		if !got[x] {
+			t.Errorf("%q did not happen: %q", x, calls)
+		}
+	}
+}
+
+func (c Config) event() Event { return c }
