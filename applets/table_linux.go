@@ -3,7 +3,11 @@ package applets
 import (
 	apache "github.com/haobox/haobox/applets/apache.sh"
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/clufindhostname"
+	"github.com/haobox/haobox/applets/clulog"
+	"github.com/haobox/haobox/applets/clustat"
 	clusterfs "github.com/haobox/haobox/applets/clusterfs.sh"
+	"github.com/haobox/haobox/applets/clusvcadm"
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
 	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
@@ -28,7 +32,11 @@ import (
 func native() []applet.Entry {
 	return []applet.Entry{
 		agent(&apache.Applet, "apache"),
+		{Applet: &clufindhostname.Applet, Links: []string{"sbin/clufindhostname"}},
+		{Applet: &clulog.Applet, Links: []string{"sbin/clulog"}},
+		{Applet: &clustat.Applet, Links: []string{"sbin/clustat"}},
 		agent(&clusterfs.Applet, "clusterfs"),
+		{Applet: &clusvcadm.Applet, Links: []string{"sbin/clusvcadm"}},
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
 		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),

@@ -227,7 +227,8 @@ func (c *Call) Run(ctx context.Context, cmd platform.Cmd) (Output, error) {
 	}
 	cmd.Path = path
 	if cmd.Env == nil {
-		cmd.Env = []string{"PATH=" + Path, "LC_ALL=C", "HOME=/"}
+		// The instance is how rgmanager finds the processes that are left.
+		cmd.Env = []string{"PATH=" + Path, "LC_ALL=C", "HOME=/", "OCF_RESOURCE_INSTANCE=" + c.Instance()}
 	}
 	if cmd.Limit == 0 {
 		cmd.Limit = ActionLimit

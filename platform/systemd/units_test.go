@@ -4,11 +4,13 @@ package systemd
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/prop"
@@ -89,7 +91,7 @@ func TestManager_OnABus(t *testing.T) {
 	defer conn.Close()
 	props, err := prop.Export(conn, unitPath, prop.Map{destination + ".Unit": {
 		"LoadState":   {Value: "loaded"},
-		"ActiveState": {Value: "inactive"},
+		"ActiveState": {Value: "inactive", Emit: prop.EmitTrue},
 		"SubState":    {Value: "dead"},
 	}})
 	if err != nil {
@@ -130,6 +132,35 @@ func TestManager_OnABus(t *testing.T) {
 	m.mu.Unlock()
 	if err := (Manager{}).Start(t.Context(), "nginx.service"); err == nil || !strings.Contains(err.Error(), `the job ended as "failed"`) {
 		t.Errorf("start that fails: %v", err)
+	}
+	// Changes are told, to a watcher that hears of a gap first.
+	m.mu.Lock()
+	m.result = "done"
+	m.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	told, ended := make(chan string, watchQueue), make(chan error, 1)
+	go func() { ended <- Watch(ctx, func(unit string) { told <- unit }) }()
+	next := func() string {
+		t.Helper()
+		select {
+		case unit := <-told:
+			return unit
+		case <-time.After(time.Minute):
+			t.Fatal("nothing is told")
+		}
+		return ""
+	}
+	if first := next(); first != "" {
+		t.Errorf("the first thing told is %q, not that changes may have been missed", first)
+	}
+	m.props.SetMust(destination+".Unit", "ActiveState", "active") // of no interest
+	m.props.SetMust(destination+".Unit", "ActiveState", "failed")
+	if unit := next(); unit != "nginx.service" {
+		t.Errorf("told of %q", unit)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("watching ended with %v", err)
 	}
 	// A bus without systemd.
 	if _, err := conn.ReleaseName(destination); err != nil {
