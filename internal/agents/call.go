@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -227,8 +228,11 @@ func (c *Call) Run(ctx context.Context, cmd platform.Cmd) (Output, error) {
 	}
 	cmd.Path = path
 	if cmd.Env == nil {
-		// The instance is how rgmanager finds the processes that are left.
-		cmd.Env = []string{"PATH=" + Path, "LC_ALL=C", "HOME=/", "OCF_RESOURCE_INSTANCE=" + c.Instance()}
+		cmd.Env = []string{"PATH=" + Path, "LC_ALL=C", "HOME=/"}
+	}
+	// The instance is how rgmanager finds the processes that are left.
+	if instance := "OCF_RESOURCE_INSTANCE=" + c.Instance(); !slices.Contains(cmd.Env, instance) {
+		cmd.Env = append(slices.Clip(cmd.Env), instance)
 	}
 	if cmd.Limit == 0 {
 		cmd.Limit = ActionLimit
