@@ -21,14 +21,29 @@ import (
 type rings struct {
 	req, resp, ev ring
 	files         []string // for leftovers
+	sock          *net.UnixConn
+	raw           syscall.RawConn
+	// nudge writes the byte that wakes the daemon, without waiting; nudged is
+	// its result. Both belong to the sender, got to the reader.
+	nudge  func(fd uintptr) bool
+	nudged error
+	got    [512]byte
 }
 
 // ringPrefix is put before a name that is not a path (libqb 1).
 const ringPrefix = "/dev/shm/qb-"
 
 // openRings maps the files that the daemon made for this connection.
-func openRings(h handshake) (*rings, error) {
-	s := &rings{}
+func openRings(h handshake, sock *net.UnixConn) (*rings, error) {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &rings{sock: sock, raw: raw}
+	s.nudge = func(fd uintptr) bool {
+		_, s.nudged = unix.Write(int(fd), oneByte)
+		return true
+	}
 	for _, x := range []struct {
 		name string
 		r    *ring
@@ -108,7 +123,7 @@ func (s *rings) unmap() {
 // oneByte is what wakes the daemon; its value has no meaning.
 var oneByte = []byte{0}
 
-func (s *rings) send(sock *net.UnixConn, deadline time.Time, parts [][]byte) error {
+func (s *rings) send(deadline time.Time, parts [][]byte) error {
 	done, err := s.req.put(parts...)
 	if err != nil {
 		return err
@@ -118,8 +133,18 @@ func (s *rings) send(sock *net.UnixConn, deadline time.Time, parts [][]byte) err
 	}
 	// After the semaphore was posted: the daemon looks at its value when the
 	// byte comes.
-	sock.SetWriteDeadline(deadline)
-	if _, err := sock.Write(oneByte); err != nil {
+	err = s.raw.Write(s.nudge)
+	if err == nil {
+		err = s.nudged
+	}
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
+		// The socket is full. A deadline costs more than the byte, so it is
+		// set only here.
+		s.sock.SetWriteDeadline(deadline)
+		_, err = s.sock.Write(oneByte)
+		s.sock.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
 		return lost(err)
 	}
 	return nil
@@ -139,27 +164,28 @@ func (s *rings) flow() uint32 { return atomic.LoadUint32(s.req.word(offFlow)) }
 
 func (s *rings) dropped() bool { return atomic.LoadUint32(s.req.word(offRefCount)) != 2 }
 
-func (s *rings) run(sock *net.UnixConn, put func([]byte) error) error {
-	b := make([]byte, 512)
-	for {
-		n, err := sock.Read(b)
-		if n > 0 {
-			// One byte for each event, but bytes may come late, when their
-			// events are taken already: so take all there are.
-			for s.ev.tryWait() {
-				ev, terr := s.ev.take()
-				if terr == nil {
-					terr = put(ev)
-				}
-				if terr != nil {
-					return terr
-				}
+func (s *rings) step(put func([]byte) error) error {
+	n, err := s.sock.Read(s.got[:])
+	if n > 0 {
+		// One byte for each event, but bytes may come late, when their events
+		// are taken already: so take all there are.
+		for s.ev.tryWait() {
+			ev, terr := s.ev.take()
+			if terr == nil {
+				terr = put(ev)
+			}
+			if terr != nil {
+				return terr
 			}
 		}
-		if err != nil {
-			return ended(err)
-		}
 	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	}
+	return ended(err)
 }
 
 // ended is why the socket of a connection gives no more.

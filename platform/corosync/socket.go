@@ -25,6 +25,7 @@ type sockets struct {
 	req  *net.UnixConn // requests out, answers in
 	ev   *net.UnixConn // events in
 	max  int
+	sock *net.UnixConn // carries nothing but its end
 	stop atomic.Bool
 }
 
@@ -37,8 +38,8 @@ const (
 	offEventSent    = 16
 )
 
-func openSockets(h handshake) (*sockets, error) {
-	s := &sockets{file: h.request, max: h.maxMsg}
+func openSockets(h handshake, sock *net.UnixConn) (*sockets, error) {
+	s := &sockets{file: h.request, max: h.maxMsg, sock: sock}
 	var err error
 	if s.ctl, err = mapFile(h.request, controlSize); err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func (s *sockets) pair(local, remote string) (*net.UnixConn, error) {
 
 func (s *sockets) word(off int) *int32 { return (*int32)(unsafe.Pointer(&s.ctl[off])) }
 
-func (s *sockets) send(_ *net.UnixConn, deadline time.Time, parts [][]byte) error {
+func (s *sockets) send(deadline time.Time, parts [][]byte) error {
 	var msg []byte
 	for _, p := range parts {
 		msg = append(msg, p...)
@@ -139,11 +140,11 @@ func earlier(a, b time.Time) time.Time {
 func (s *sockets) flow() uint32  { return uint32(atomic.LoadInt32(s.word(offRequestFlow))) }
 func (s *sockets) dropped() bool { return false } // only the socket's end tells
 
-func (s *sockets) run(sock *net.UnixConn, put func([]byte) error) error {
-	// The stream socket carries nothing; its end is the end of the connection.
+func (s *sockets) run(put func([]byte) error) error {
+	// The end of the stream socket is the end of the connection.
 	over := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.Discard, sock)
+		_, err := io.Copy(io.Discard, s.sock)
 		if err == nil {
 			err = io.EOF
 		}
@@ -157,7 +158,7 @@ func (s *sockets) run(sock *net.UnixConn, put func([]byte) error) error {
 			err = put(b)
 		}
 		if err != nil {
-			sock.Close()
+			s.sock.Close()
 			cause := <-over
 			if s.stop.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
 				return ended(cause)
