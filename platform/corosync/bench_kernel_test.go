@@ -5,8 +5,10 @@ package corosync_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +20,7 @@ import (
 
 // BenchmarkBesideC compares a call and a multicast's way to its own delivery
 // with the C libraries on the same daemon, in turns. It needs libcfg-dev and
-// libcpg-dev (tools/setup libcfg-dev libcpg-dev) and prints medians and ratios:
-//
-//	go test -run '^$' -bench BesideC ./platform/corosync
+// libcpg-dev and prints medians and ratios; "make bench" runs it.
 func BenchmarkBesideC(b *testing.B) {
 	corotest.Need(b)
 	c := filepath.Join(b.TempDir(), "bench")
@@ -31,7 +31,8 @@ func BenchmarkBesideC(b *testing.B) {
 		b.Run(fmt.Sprint("nodes=", nodes), func(b *testing.B) {
 			lab := corotest.Start(b, corotest.Options{Nodes: nodes})
 			node := lab.Nodes[0]
-			const rounds, each = 5, 2000
+			// Short rounds: what else the machine does meets both sides.
+			const rounds, each = 21, 300
 			var cCall, cTrip, goCall, goTrip []time.Duration
 			for range rounds {
 				out, err := node.Command(c, fmt.Sprint(each)).Output()
@@ -57,6 +58,71 @@ func BenchmarkBesideC(b *testing.B) {
 			b.ReportMetric(median(goTrip)/median(cTrip), "trip/C")
 		})
 	}
+}
+
+// BenchmarkMemory counts what a connection costs: memory of this process, and
+// what the daemon makes in /dev/shm.
+func BenchmarkMemory(b *testing.B) {
+	corotest.Need(b)
+	lab := corotest.Start(b, corotest.Options{})
+	node := lab.Nodes[0]
+	ctx := context.Background()
+	for _, service := range []struct {
+		name string
+		dial func() (interface{ Close() error }, error)
+	}{
+		{"cpg", func() (interface{ Close() error }, error) { return corosync.DialCPG(ctx, corosync.Config{}) }},
+		{"quorum", func() (interface{ Close() error }, error) { return corosync.DialQuorum(ctx, corosync.Config{}) }},
+	} {
+		b.Run(service.name, func(b *testing.B) {
+			const conns = 8
+			before, shm := resident(b), shared(b, node)
+			var all []interface{ Close() error }
+			for range conns {
+				if err := node.In(func() error {
+					c, err := service.dial()
+					all = append(all, c)
+					return err
+				}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(resident(b)-before)/conns, "KiB/conn")
+			b.ReportMetric(float64(shared(b, node)-shm)/conns, "shm-KiB/conn")
+			for _, c := range all {
+				c.Close()
+			}
+		})
+	}
+}
+
+// resident is the memory of this process after a collection, in KiB.
+func resident(b *testing.B) int {
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\nRss:")
+	var n int
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// shared is what is in the node's /dev/shm, in KiB.
+func shared(b *testing.B, node *corotest.Node) int {
+	out, err := node.Command("du", "-sk", "/dev/shm").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var n int
+	if _, err := fmt.Sscan(string(out), &n); err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
 
 // goSide does what testdata/bench.c does.
