@@ -40,13 +40,16 @@ type Core struct {
 	st      *state
 	now     time.Time
 	next    time.Time
-	out     []Action
+	// pausedUntil is set when this node was paused while there were victims.
+	pausedUntil time.Time
+	out         []Action
 
 	// usable says that st is the state of the domain. stateful that this daemon
 	// was in the domain for a whole change, so that others may rely on what it
 	// did; stale that it was, and that the domain went on without it. over ends
 	// it all.
 	usable, stateful, stale, over bool
+	revision, transfers           uint64
 
 	members  cluster.Membership
 	quorum   cluster.Quorum
@@ -151,6 +154,12 @@ func (c Config) withDefaults() Config {
 	if c.CheckDelay <= 0 {
 		c.CheckDelay = defaultCheckDelay
 	}
+	if c.Token <= 0 {
+		c.Token = defaultToken
+	}
+	if c.OffTime <= 0 {
+		c.OffTime = defaultOffTime
+	}
 	c.Nodes = slices.Clone(c.Nodes)
 	slices.SortFunc(c.Nodes, func(a, b Node) int { return int(int64(a.ID) - int64(b.ID)) })
 	return c
@@ -166,6 +175,7 @@ func (m *machine) Apply(from cluster.Member, b []byte) {
 		c.log(slog.LevelError, "message of node %d ignored: %v", from.Node, err)
 		return
 	}
+	c.revision++
 	victim := c.st.victim(cmd.node)
 	c.st.apply(from, c.replica.View(), cmd)
 	if cmd.kind == kindOverride && victim != nil && c.st.victim(cmd.node) == nil {
@@ -187,6 +197,8 @@ func (m *machine) Restore(b []byte, replaced bool) {
 		return
 	}
 	c.st, c.sent, c.cycle, c.wait = st, sent{}, 0, WaitNone
+	c.revision++
+	c.transfers++
 	c.dropJobs()
 	if replaced && c.stateful {
 		c.stale = true
@@ -197,6 +209,7 @@ func (m *machine) Restore(b []byte, replaced bool) {
 func (m *machine) Changed(v cluster.View, current bool) {
 	c := (*Core)(m)
 	c.usable = current
+	c.revision++
 	c.st.view(v)
 }
 
@@ -217,15 +230,38 @@ func (m *machine) Fresh() bool { return !m.stateful }
 // Step takes an event at a time and returns what to do. Times must not go
 // backwards.
 func (c *Core) Step(now time.Time, ev Event) []Action {
+	if gap := now.Sub(c.now); len(c.jobs) > 0 && gap > c.cfg.Token/2 {
+		// Paused for about as long as it takes the others to call this node
+		// failed: the engine may have news that this Step does not know of.
+		c.pausedUntil = now.Add(c.cfg.Token)
+		c.log(slog.LevelDebug, "paused for %s, waiting for news of the cluster", gap.Round(time.Millisecond))
+	}
 	c.now, c.next = now, time.Time{}
+	before := c.shown()
 	if !c.over {
 		c.take(ev)
 		c.decide()
+	}
+	if c.shown() != before {
+		c.revision++
+	}
+	if len(c.jobs) > 0 {
+		c.wake(c.now.Add(c.cfg.Token / 4)) // to notice a pause
 	}
 	out := c.out
 	c.out = nil
 	return out
 }
+
+// shown is what Info and Nodes show beside the state.
+type shown struct {
+	ready, blocked bool
+	wait           WaitState
+	master         cluster.NodeID
+	ring           uint64
+}
+
+func (c *Core) shown() shown { return shown{c.ready(), c.blocked, c.wait, c.master, c.ring} }
 
 // Next is when Step is to be called with a Tick at the latest; zero for never.
 func (c *Core) Next() time.Time { return c.next }
@@ -257,6 +293,7 @@ func (c *Core) take(ev Event) {
 	case Check:
 		c.checkPID = ev.PID
 	case Reconfigured:
+		c.revision++
 		c.cfg = ev.Config.withDefaults()
 	}
 }
@@ -281,6 +318,7 @@ func (c *Core) engine(ev cluster.Event) {
 			c.log(slog.LevelDebug, "cluster node %d added seq %d", id, ev.Ring.Seq)
 		}
 		c.members = ev
+		c.revision++
 		return
 	case cluster.Quorum:
 		c.gained = ev.Quorate && !c.wasQuorate
@@ -300,6 +338,7 @@ func (c *Core) end(err error) {
 	c.dropJobs()
 	c.setOverride(false)
 	c.over, c.usable = true, false
+	c.revision++
 	c.out = append(c.out, Exit{err})
 }
 
@@ -615,6 +654,13 @@ func (c *Core) hold() {
 	d.running, d.check = false, time.Time{}
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // base is when a victim may be fenced, but for the race: after the delays. The
 // side that waits in a race waits from the longer of the two delays of the
 // configuration, because the other side may have chosen that one.
@@ -660,8 +706,8 @@ func (c *Core) attempt(j *job) {
 	if !j.released {
 		return
 	}
-	if c.now.Before(j.base) {
-		c.wake(j.base)
+	if base := later(j.base, c.pausedUntil); c.now.Before(base) {
+		c.wake(base)
 		return
 	}
 	c.kill(v)
@@ -683,6 +729,7 @@ func (c *Core) attempt(j *job) {
 	c.run++
 	j.attempt++
 	j.running, j.run, j.started = true, c.run, c.now
+	c.revision++
 	switch {
 	case j.attempt <= loggedRetries:
 		c.log(slog.LevelInfo, "fencing node %s", name)
@@ -727,6 +774,7 @@ func (c *Core) ended(ev Ended) {
 	}
 	j := c.jobs[i]
 	j.running = false
+	c.revision++
 	name := c.name(j.node)
 	op := Op{Node: j.node, Name: name, Master: c.self.Node, OK: ev.Result.OK, Start: j.started, End: c.now, Attempts: 1}
 	if v := c.st.victim(j.node); v != nil {

@@ -59,18 +59,11 @@ const (
 	raceTurns = 4
 )
 
-// turn is how long the turn of one side of a race lasts.
+// turn is how long the turn of one side of a race lasts. c has its defaults.
 func (c *Config) turn() time.Duration {
 	d := c.RaceDelay
 	if d <= 0 {
-		token, off := c.Token, c.OffTime
-		if token <= 0 {
-			token = defaultToken
-		}
-		if off <= 0 {
-			off = defaultOffTime
-		}
-		d = token + off
+		d = c.Token + c.OffTime
 	}
 	longest := time.Duration(0)
 	for _, n := range c.Nodes {

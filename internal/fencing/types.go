@@ -223,7 +223,10 @@ type NodeState string
 
 // States of a node, as rgmanager reads them.
 const (
-	// StateMember: in the fence domain.
+	// StateMember: in the fence domain, and has been through a whole change. Only
+	// then may anything run on the node that relies on fencing: until then there
+	// may be nodes that run and were not heard of, and if the node is cut off now,
+	// it comes back as one that did nothing.
 	StateMember NodeState = "member"
 	// StateVictim: to be fenced.
 	StateVictim NodeState = "victim"
@@ -231,7 +234,8 @@ const (
 	StateOff NodeState = "off"
 	// StateLeft: left the domain in order.
 	StateLeft NodeState = "left"
-	// StateUnknown: none of these. Unknown is not off.
+	// StateUnknown: none of these, or about to become a member. Unknown is not
+	// off.
 	StateUnknown NodeState = "unknown"
 )
 
@@ -247,6 +251,9 @@ type NodeView struct {
 	Ring uint64 `json:"ring"`
 	// Off is the ring in which the node was last known to be off.
 	Off uint64 `json:"off"`
+	// Instance is that of its daemon in Group as a member or victim; 0 if none
+	// is known.
+	Instance uint32 `json:"-"`
 }
 
 // WaitState is the state of the newest change, with the numbers of the
@@ -272,8 +279,10 @@ func (w WaitState) String() string {
 
 // Info is what fence_tool ls shows.
 type Info struct {
-	// Joined says that this node is in the domain.
+	// Joined says that this node is in the domain, Complete that it has been
+	// through a whole change: see StateMember.
 	Joined    bool             `json:"joined"`
+	Complete  bool             `json:"complete"`
 	Members   []cluster.NodeID `json:"members"`
 	Victims   []cluster.NodeID `json:"victims"`
 	VictimNow cluster.NodeID   `json:"victim_now"`

@@ -8,7 +8,8 @@ import (
 
 // Info returns what fence_tool ls shows.
 func (c *Core) Info() Info {
-	in := Info{Joined: c.mine() != nil, Wait: c.wait, Current: c.usable && !c.over, Stale: c.stale}
+	mine := c.mine()
+	in := Info{Joined: mine != nil, Complete: mine != nil && mine.complete && c.ready(), Wait: c.wait, Current: c.usable && !c.over, Stale: c.stale}
 	if in.Master = c.master; !in.Joined {
 		in.Master = 0
 	}
@@ -38,7 +39,7 @@ func (c *Core) Info() Info {
 
 // Nodes returns every node as rgmanager sees it, sorted by id.
 func (c *Core) Nodes() []NodeView {
-	var out []NodeView
+	out := make([]NodeView, 0, len(c.cfg.Nodes))
 	ring := c.ring
 	if !c.ready() {
 		ring = 0
@@ -52,9 +53,12 @@ func (c *Core) Nodes() []NodeView {
 		switch {
 		case !c.ready():
 		case c.st.member(id) != nil:
-			n.State = StateMember
+			m := c.st.member(id)
+			if n.Instance = m.instance; m.complete {
+				n.State = StateMember
+			}
 		case c.st.victim(id) != nil:
-			n.State = StateVictim
+			n.State, n.Instance = StateVictim, c.st.victim(id).instance
 		case r != nil && r.fate == fateOff:
 			n.State = StateOff
 		case r != nil && r.fate == fateLeft:
@@ -65,13 +69,23 @@ func (c *Core) Nodes() []NodeView {
 	return out
 }
 
+// Stale says that the domain went on without this node: see Info.
+func (c *Core) Stale() bool { return c.stale }
+
+// Transfers counts how often the state was taken over from others: what Nodes
+// said before is void then.
+func (c *Core) Transfers() uint64 { return c.transfers }
+
+// Revision grows whenever Nodes, Info or History may say something else.
+func (c *Core) Revision() uint64 { return c.revision }
+
 // History returns the last HistorySize operations of the domain, oldest first.
 // The slice is the caller's.
 func (c *Core) History() []Op { return slices.Clone(c.st.history) }
 
 // known are the ids of all nodes of the configuration and of the state, sorted.
 func (c *Core) known() []cluster.NodeID {
-	var ids []cluster.NodeID
+	ids := make([]cluster.NodeID, 0, len(c.cfg.Nodes)+len(c.st.domain)+len(c.st.victims)+len(c.st.records))
 	for _, n := range c.cfg.Nodes {
 		ids = append(ids, n.ID)
 	}

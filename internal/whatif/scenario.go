@@ -1,0 +1,361 @@
+package whatif
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/cluster/clustersim"
+	"github.com/haobox/haobox/internal/fenceagent"
+	"github.com/haobox/haobox/internal/fencing"
+	"github.com/haobox/haobox/internal/smapi/zvmsim"
+)
+
+// Scn is a story to be run.
+type Scn struct {
+	Seed  uint64
+	Nodes int
+	// Race is the policy; with Split the story is one split of two nodes whose
+	// devices work, and one of them has to survive it.
+	Race  fencing.Race
+	Split bool
+	// Steps is how many faults happen.
+	Steps int
+	// Off makes the agents switch guests off and not on again.
+	Off bool
+}
+
+// Scenario returns the story of a seed.
+func Scenario(seed uint64) Scn {
+	r := rand.New(rand.NewPCG(seed, 0x7768617469660a))
+	s := Scn{Seed: seed, Nodes: 2 + r.IntN(4), Race: fencing.Race(r.IntN(4)), Steps: 5 + r.IntN(20), Off: r.IntN(2) == 0}
+	if seed%4 == 0 {
+		s.Split, s.Nodes, s.Off, s.Race = true, 2, true, fencing.Race(1+r.IntN(3))
+	}
+	return s
+}
+
+// Result is how a story ended.
+type Result struct {
+	Scn        Scn
+	Violations []string
+	Stats      Stats
+	// Took is the virtual time.
+	Took time.Duration
+}
+
+// token is the simulated cluster's; short, to make stories short.
+const token = time.Second
+
+// Run runs a story. trace, if not nil, gets its lines.
+func Run(scn Scn, trace func(string)) Result {
+	w := newWorld(scn, trace)
+	w.Trace("seed %d: %+v", scn.Seed, scn)
+	for _, m := range w.Machines {
+		w.HV.Do(zvmsim.SetGuest{Guest: m.Name, State: zvmsim.On})
+	}
+	if scn.Split {
+		w.split()
+	} else {
+		w.story()
+	}
+	for _, c := range w.checkers {
+		c.End(w)
+	}
+	return Result{Scn: scn, Violations: w.violations, Stats: w.stats, Took: w.Sim.Now()}
+}
+
+func newWorld(scn Scn, trace func(string)) *World {
+	w := &World{Scn: scn, trace: trace, Rand: rand.New(rand.NewPCG(scn.Seed, 1))}
+	sc := clustersim.Config{TwoNode: scn.Nodes == 2, Token: token, Seed: scn.Seed}
+	fc := fencing.Config{TwoNode: scn.Nodes == 2, Race: scn.Race, PostJoinDelay: 6 * time.Second, Token: token + token/5}
+	if w.Rand.IntN(4) == 0 {
+		fc.PostFailDelay = time.Duration(w.Rand.IntN(4)) * time.Second
+	}
+	for i := range scn.Nodes {
+		id := cluster.NodeID(i + 1)
+		m := &Machine{World: w, ID: id, Name: fmt.Sprintf("CNODE%d", id)}
+		w.Machines = append(w.Machines, m)
+		sc.Nodes = append(sc.Nodes, clustersim.NodeConfig{ID: id, Name: m.Name})
+		n := fencing.Node{ID: id, Name: m.Name, Methods: true}
+		if w.Rand.IntN(8) == 0 {
+			n.Delay = time.Duration(w.Rand.IntN(5)) * time.Second
+		}
+		fc.Nodes = append(fc.Nodes, n)
+	}
+	w.Sim = clustersim.New(sc)
+	members := []string{"ZVM1"}
+	if w.Rand.IntN(3) == 0 && !scn.Split {
+		members = append(members, "ZVM2")
+	}
+	delays := zvmsim.Delays{Logoff: time.Duration(w.Rand.IntN(1500)) * time.Millisecond, LogoffSpread: time.Second,
+		Logon: 500 * time.Millisecond, Answer: time.Millisecond, AnswerSpread: 20 * time.Millisecond}
+	if w.Rand.IntN(8) == 0 && !scn.Split {
+		delays.LogoffSpread = 40 * time.Second // longer than the agent waits
+	}
+	w.HV = newHypervisor(w, members, delays)
+	w.Parts = []Part{&Fenced{cfg: fc, lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}}}
+	for _, p := range w.Parts {
+		if c, is := p.(Checker); is {
+			w.checkers = append(w.checkers, c)
+		}
+	}
+	return w
+}
+
+// run lets the story go on.
+func (w *World) run(d time.Duration) {
+	end := w.Sim.Now() + d
+	w.until(d, func() bool { return len(w.violations) > 0 })
+	if rest := end - w.Sim.Now(); rest > 0 && len(w.violations) == 0 {
+		w.Sim.Run(rest)
+	}
+}
+
+// until is Sim.Until with the rules.
+func (w *World) until(limit time.Duration, done func() bool) bool {
+	return w.Sim.Until(limit, func() bool {
+		for _, c := range w.checkers {
+			c.Check(w)
+		}
+		return done()
+	})
+}
+
+func (w *World) fenced() *Fenced { return w.Parts[0].(*Fenced) }
+
+// story is the general story: faults, then mending.
+func (w *World) story() {
+	if w.Rand.IntN(3) > 0 { // else the faults begin while all start
+		w.run(15 * time.Second)
+	}
+	for range w.Scn.Steps {
+		if len(w.violations) > 0 {
+			return
+		}
+		w.fault()
+		w.run(time.Duration(w.Rand.Int64N(int64(6 * time.Second))))
+	}
+	w.mend()
+	f := w.fenced()
+	why, look := "", time.Duration(0)
+	// The bound: retries pause for half a minute, agents take 20 s, guests up
+	// to 40 s, and the operator looks every 10 s.
+	if !w.until(20*time.Minute, func() bool {
+		if len(w.violations) > 0 {
+			return true
+		}
+		if w.Sim.Now() < look {
+			return false
+		}
+		look = w.Sim.Now() + 200*time.Millisecond // often enough
+		why = f.settled(w)
+		return why == ""
+	}) {
+		w.Violate("20 minutes after all faults were mended: %s", why)
+	}
+}
+
+// split is the story of a race: two nodes that are well lose each other, while
+// what decides the race is changing.
+func (w *World) split() {
+	f := w.fenced()
+	if !w.until(5*time.Minute, func() bool { return f.settled(w) == "" }) {
+		w.Violate("two nodes do not get together: %s", f.settled(w))
+		return
+	}
+	for range w.Rand.IntN(6) {
+		w.Sim.After(time.Duration(w.Rand.Int64N(int64(20*time.Millisecond))), func() {
+			m := w.Machines[w.Rand.IntN(2)]
+			d, _ := m.Daemon("fenced").(*FenceDaemon)
+			if w.Scn.Race == fencing.RaceQdisk {
+				d.Step(fencing.QuorumDisk{Master: cluster.NodeID(1 + w.Rand.IntN(2))})
+				return
+			}
+			d.Step(fencing.Weight{Weight: uint32(w.Rand.IntN(3))})
+		})
+	}
+	w.Sim.Run(time.Duration(w.Rand.Int64N(int64(25 * time.Millisecond))))
+	w.stats.Partitions++
+	w.Trace("split")
+	w.Sim.Partition([]cluster.NodeID{1})
+	w.run(3 * time.Minute)
+	alive := 0
+	for _, m := range w.Machines {
+		alive += bit(m.Running)
+	}
+	if alive != 1 {
+		w.Violate("%d of 2 nodes survived the split", alive)
+		return
+	}
+	w.stats.RaceWon++
+	for _, m := range w.Machines {
+		if m.Running && f.settledAlone(m) {
+			return
+		}
+	}
+	w.Violate("the node that survived does not know that the other is off")
+}
+
+// settledAlone says that a machine's daemon knows that all others are off.
+func (f *Fenced) settledAlone(m *Machine) bool {
+	d, _ := m.Daemon("fenced").(*FenceDaemon)
+	return d != nil && !slices.ContainsFunc(d.core.Nodes(), func(n fencing.NodeView) bool { return n.ID != m.ID && n.State != fencing.StateOff })
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// fault makes one thing go wrong, or right.
+func (w *World) fault() {
+	m := w.Machines[w.Rand.IntN(len(w.Machines))]
+	switch k := w.Rand.IntN(24); {
+	case k < 3:
+		w.stats.Crashes++
+		w.Trace("%s crashes", m.Name)
+		w.HV.Do(zvmsim.Die{Guest: m.Name})
+	case k == 3:
+		w.stats.Crashes++
+		m.Halt()
+	case k < 7:
+		m.Freeze()
+		if w.Rand.IntN(3) > 0 {
+			life := m.Life
+			w.Sim.After(time.Duration(w.Rand.Int64N(int64(8*time.Second))), func() {
+				if m.Life == life {
+					m.Thaw()
+				}
+			})
+		}
+	case k < 9:
+		m.Thaw()
+	case k < 11:
+		w.stats.Partitions++
+		var part []cluster.NodeID
+		for _, o := range w.Machines {
+			if w.Rand.IntN(2) == 0 {
+				part = append(part, o.ID)
+			}
+		}
+		w.Trace("partition %v", part)
+		w.Sim.Partition(part)
+	case k < 14:
+		w.Trace("partitions heal")
+		w.Sim.Heal()
+	case k < 16:
+		w.stats.Outages++
+		member := w.HV.Members[w.Rand.IntN(len(w.HV.Members))]
+		states := []zvmsim.MemberState{zvmsim.MemberUp, zvmsim.MemberNoService, zvmsim.MemberHung, zvmsim.MemberFull}
+		state := states[w.Rand.IntN(len(states))]
+		w.Trace("z/VM: SMAPI of %s is %s", member, state)
+		w.HV.Do(zvmsim.SetMember{Member: member, State: state})
+	case k < 18:
+		texts := []string{"do=lost-answer,count=3", "do=not-executed,count=2", "do=drop,count=3", "do=silence,count=2", "do=garbage,count=2",
+			"do=code,rc=396,rs=1,count=4", "do=truncate,at=7,count=2", "do=late,delay=2s,count=1", "do=refuse,count=4", "do=reset,count=2", "do=one-byte,count=9"}
+		text := texts[w.Rand.IntN(len(texts))]
+		rule, err := zvmsim.ParseFault(text)
+		if err != nil {
+			panic("whatif: " + err.Error()) // a mistake in the lines above
+		}
+		w.Trace("z/VM: fault %s", text)
+		w.HV.Do(zvmsim.AddFault{Fault: rule})
+	case k < 20:
+		if w.HV.State(m.Name) == zvmsim.Off {
+			w.Trace("the operator starts %s", m.Name)
+			w.HV.Do(zvmsim.LogOn{Guest: m.Name})
+		}
+	case k == 20:
+		m.LoseEngine()
+		if w.Rand.IntN(2) == 0 {
+			w.stats.EngineRestarts++
+			m.after(time.Duration(w.Rand.Int64N(int64(10*time.Second))), m.startEngine)
+		}
+	case k == 21:
+		// A node is out of order and cannot be fenced: somebody has to come.
+		w.Trace("%s breaks down, and SMAPI with it", m.Name)
+		w.stats.Crashes++
+		w.HV.Do(zvmsim.Die{Guest: m.Name})
+		for _, member := range w.HV.Members {
+			w.HV.Do(zvmsim.SetMember{Member: member, State: zvmsim.MemberNoService})
+		}
+		w.Sim.After(time.Duration(5+w.Rand.IntN(30))*time.Second, func() {
+			for _, p := range w.Parts {
+				if f, is := p.(*Fenced); is && !w.Mended {
+					f.vouch(w)
+				}
+			}
+		})
+	default:
+		for _, p := range w.Parts {
+			if f, is := p.(Faulty); is {
+				f.Fault(w, m)
+			}
+		}
+	}
+}
+
+// mend ends all faults but what has happened to nodes; an operator goes round
+// from then on.
+func (w *World) mend() {
+	w.Mended = true
+	w.Trace("all faults are mended")
+	w.Sim.Heal()
+	w.HV.Do(zvmsim.RemoveFault{})
+	for _, m := range w.HV.Members {
+		w.HV.Do(zvmsim.SetMember{Member: m, State: zvmsim.MemberUp})
+	}
+	for _, p := range w.Parts {
+		if f, is := p.(Faulty); is {
+			f.Mend(w)
+		}
+	}
+	trouble := map[cluster.NodeID]int{}
+	var round func()
+	round = func() {
+		for _, m := range w.Machines {
+			w.operate(m, trouble)
+		}
+		w.Sim.After(10*time.Second, round)
+	}
+	w.Sim.After(10*time.Second, round)
+}
+
+// operate is what an operator does who looks at a node: start what is off; and
+// what hangs for minutes although the cluster should have dealt with it is
+// started anew.
+func (w *World) operate(m *Machine, trouble map[cluster.NodeID]int) {
+	state := w.HV.State(m.Name)
+	if state == zvmsim.Off {
+		w.Trace("the operator starts %s", m.Name)
+		w.HV.Do(zvmsim.LogOn{Guest: m.Name})
+		return
+	}
+	d, _ := m.Daemon("fenced").(*FenceDaemon)
+	bad := state == zvmsim.On && (!m.Running || m.Frozen || !m.engine || d == nil || d.core.Stale())
+	if !bad {
+		trouble[m.ID] = 0
+		return
+	}
+	// An hour's patience of a real one is two minutes here.
+	if trouble[m.ID]++; trouble[m.ID] < 12 {
+		return
+	}
+	trouble[m.ID] = 0
+	w.Trace("the operator forces %s off", m.Name)
+	w.HV.Do(zvmsim.LogOff{Guest: m.Name})
+}
+
+// runMethods runs the agents of a node's method.
+func runMethods(m, victim *Machine, done func(*fenceagent.FaultError)) (kill func()) {
+	action := fenceagent.Reboot
+	if m.World.Scn.Off {
+		action = fenceagent.Off
+	}
+	return startAgent(m, victim.Name, action, done)
+}

@@ -1,0 +1,303 @@
+package whatif
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/cluster/clustersim"
+)
+
+// epoch is the time of day at which every story begins; which one is of no
+// importance.
+var epoch = time.Unix(1388500703, 0).UTC()
+
+// Part is a kind of daemon that runs on every node.
+type Part interface {
+	Name() string
+	// Start begins a life of the daemon. It is called in the middle of the
+	// story, with the engine of the node running.
+	Start(p *Process) Daemon
+}
+
+// Daemon is a daemon's life, as others on its node and rules see it. What it
+// is depends on the Part.
+type Daemon any
+
+// Faulty is a Part that has faults of its own. Fault makes one happen, now or a
+// little later, on a machine that may be down.
+type Faulty interface {
+	Fault(w *World, m *Machine)
+	// Mend ends all of them.
+	Mend(w *World)
+}
+
+// Checker is a Part with rules of its own. Check is called after every event of
+// the story, End when it is over; they call World.Violate.
+type Checker interface {
+	Check(w *World)
+	End(w *World)
+}
+
+// World is everything. It is for one goroutine.
+type World struct {
+	Sim      *clustersim.Sim
+	HV       *Hypervisor
+	Machines []*Machine // by node id, from 1
+	Parts    []Part
+	Rand     *rand.Rand
+	Scn      Scn
+	// Mended says that the second part of the story has begun.
+	Mended bool
+
+	trace      func(string)
+	violations []string
+	checkers   []Checker
+	stats      Stats
+}
+
+// Stats counts what happened, so that a test can see that the faults bite.
+type Stats struct {
+	Crashes, Freezes, Thaws, Partitions, Outages, Kills, Overrides, WrongOverrides int
+	Attempts, Successes, Failures, Cancels, Stale, RaceWon, EngineRestarts         int
+}
+
+// Add adds another story's counts.
+func (s *Stats) Add(o Stats) {
+	for _, p := range []struct {
+		a *int
+		b int
+	}{{&s.Crashes, o.Crashes}, {&s.Freezes, o.Freezes}, {&s.Thaws, o.Thaws}, {&s.Partitions, o.Partitions}, {&s.Outages, o.Outages},
+		{&s.Kills, o.Kills}, {&s.Overrides, o.Overrides}, {&s.WrongOverrides, o.WrongOverrides}, {&s.Attempts, o.Attempts},
+		{&s.Successes, o.Successes}, {&s.Failures, o.Failures}, {&s.Cancels, o.Cancels}, {&s.Stale, o.Stale},
+		{&s.RaceWon, o.RaceWon}, {&s.EngineRestarts, o.EngineRestarts}} {
+		*p.a += p.b
+	}
+}
+
+// Now is the time of day in the story.
+func (w *World) Now() time.Time { return epoch.Add(w.Sim.Now()) }
+
+// Trace writes a line of the story, if somebody reads it.
+func (w *World) Trace(format string, args ...any) {
+	if w.trace != nil {
+		w.trace(fmt.Sprintf("%9.3f  ", w.Sim.Now().Seconds()) + fmt.Sprintf(format, args...))
+	}
+}
+
+// Violate says that a rule was broken.
+func (w *World) Violate(format string, args ...any) {
+	text := fmt.Sprintf("%9.3f  ", w.Sim.Now().Seconds()) + fmt.Sprintf(format, args...)
+	if w.trace != nil {
+		w.trace("VIOLATION " + text)
+	}
+	w.violations = append(w.violations, text)
+}
+
+// Machine returns the machine of a node.
+func (w *World) Machine(id cluster.NodeID) *Machine { return w.Machines[id-1] }
+
+// Machine is a guest of z/VM as a node of the cluster.
+type Machine struct {
+	World *World
+	ID    cluster.NodeID
+	Name  string // of the node and of the guest
+	// Life counts how often it was started; Running says that it executes
+	// instructions, or would if it were thawed.
+	Life    int
+	Running bool
+	Frozen  bool
+	// engine says that its cluster engine runs.
+	engine    bool
+	processes []*Process
+	backlog   []func()
+	// since is when it was last started or stopped.
+	since time.Duration
+}
+
+// Process is a life of a daemon.
+type Process struct {
+	Machine *Machine
+	Part    Part
+	Engine  cluster.Engine
+	Daemon  Daemon
+	alive   bool
+}
+
+// Alive says that the process runs, frozen or not.
+func (p *Process) Alive() bool { return p.alive }
+
+// Now is the time of day.
+func (p *Process) Now() time.Time { return p.Machine.World.Now() }
+
+// After has do called in d, if the process is alive by then. While the node is
+// frozen it waits.
+func (p *Process) After(d time.Duration, do func()) {
+	p.Machine.after(d, func() {
+		if p.alive {
+			do()
+		}
+	})
+}
+
+// Exit ends the process, without a word to the group.
+func (p *Process) Exit() {
+	if !p.alive {
+		return
+	}
+	m := p.Machine
+	p.alive = false
+	m.processes = slices.DeleteFunc(m.processes, func(o *Process) bool { return o == p })
+	if p.Engine != nil {
+		m.World.Sim.Kill(p.Engine)
+	}
+}
+
+// Trace writes a line of the story.
+func (p *Process) Trace(format string, args ...any) {
+	if p.Machine.World.trace != nil {
+		p.Machine.World.Trace("%s %s: %s", p.Machine.Name, p.Part.Name(), fmt.Sprintf(format, args...))
+	}
+}
+
+// after has do called in d in this life of the machine, or when it is thawed.
+func (m *Machine) after(d time.Duration, do func()) {
+	life := m.Life
+	m.World.Sim.After(d, func() {
+		switch {
+		case !m.Running || m.Life != life:
+		case m.Frozen:
+			m.backlog = append(m.backlog, do)
+		default:
+			do()
+		}
+	})
+}
+
+// Daemon returns the daemon of a name that runs on the machine, or nil.
+func (m *Machine) Daemon(name string) Daemon {
+	for _, p := range m.processes {
+		if p.Part.Name() == name {
+			return p.Daemon
+		}
+	}
+	return nil
+}
+
+// Process returns the process of a daemon, or nil.
+func (m *Machine) Process(name string) *Process {
+	for _, p := range m.processes {
+		if p.Part.Name() == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// booted follows the guest coming on.
+func (m *Machine) booted() {
+	m.Life++
+	m.Running, m.since = true, m.World.Sim.Now()
+	m.World.Trace("%s boots, life %d", m.Name, m.Life)
+	boot := 500*time.Millisecond + time.Duration(m.World.Rand.Int64N(int64(2*time.Second)))
+	m.after(boot, m.startEngine)
+}
+
+// startEngine starts the engine and then the daemons, each a moment later.
+func (m *Machine) startEngine() {
+	if m.engine || !m.Running {
+		return
+	}
+	m.engine = true
+	m.World.Trace("%s engine starts", m.Name)
+	m.World.Sim.Start(m.ID)
+	for _, part := range m.World.Parts {
+		m.after(time.Duration(m.World.Rand.Int64N(int64(time.Second))), func() { m.StartDaemon(part) })
+	}
+}
+
+// StartDaemon begins a life of a daemon unless one runs.
+func (m *Machine) StartDaemon(part Part) {
+	if !m.Running || !m.engine || m.Process(part.Name()) != nil {
+		return
+	}
+	e, err := m.World.Sim.Engine(m.ID)
+	if err != nil {
+		return
+	}
+	p := &Process{Machine: m, Part: part, Engine: e, alive: true}
+	m.processes = append(m.processes, p)
+	m.World.Trace("%s %s starts", m.Name, part.Name())
+	p.Daemon = part.Start(p)
+}
+
+// stopped follows the end of the machine, whatever the reason.
+func (m *Machine) stopped() {
+	if !m.Running {
+		return
+	}
+	m.Running, m.since = false, m.World.Sim.Now()
+	m.engine = false
+	m.Frozen, m.backlog = false, nil
+	all := m.processes
+	m.processes = nil
+	for _, p := range all {
+		p.alive = false
+	}
+	m.World.Sim.Crash(m.ID)
+	if m.World.Sim.Frozen(m.ID) {
+		m.World.Sim.Thaw(m.ID)
+	}
+}
+
+// Halt ends the machine as a kernel panic does: the guest stays logged on.
+func (m *Machine) Halt() {
+	if m.Running {
+		m.World.Trace("%s halts", m.Name)
+		m.stopped()
+	}
+}
+
+// Freeze pauses the machine; nothing tells it.
+func (m *Machine) Freeze() {
+	if m.Running && !m.Frozen {
+		m.World.Trace("%s freezes", m.Name)
+		m.Frozen = true
+		m.World.Sim.Freeze(m.ID)
+		m.World.stats.Freezes++
+	}
+}
+
+// Thaw lets it go on.
+func (m *Machine) Thaw() {
+	if !m.Running || !m.Frozen {
+		return
+	}
+	m.World.Trace("%s thaws", m.Name)
+	m.World.stats.Thaws++
+	m.Frozen = false
+	late := m.backlog
+	m.backlog = nil
+	m.World.Sim.Thaw(m.ID)
+	for _, do := range late {
+		m.after(0, do)
+	}
+}
+
+// LoseEngine ends the cluster engine; the machine and what runs on it go on.
+func (m *Machine) LoseEngine() {
+	if m.engine && !m.Frozen {
+		m.World.Trace("%s loses its engine", m.Name)
+		m.World.Sim.Lose(m.ID)
+		m.lostEngine()
+	}
+}
+
+func (m *Machine) lostEngine() {
+	m.engine = false
+	for _, p := range slices.Clone(m.processes) {
+		p.Exit()
+	}
+}
