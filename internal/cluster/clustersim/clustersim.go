@@ -317,6 +317,17 @@ func (s *Sim) Thaw(id cluster.NodeID) {
 	s.resume()
 }
 
+// Ring is the membership that a node is in, as Status has it but without the
+// cost; the members are sorted and must not be changed. It is empty for a node
+// that is down.
+func (s *Sim) Ring(id cluster.NodeID) (cluster.RingID, []cluster.NodeID) {
+	n := s.nodes[id]
+	if n == nil || !n.up {
+		return cluster.RingID{}, nil
+	}
+	return n.ring.id, n.ring.members
+}
+
 // Frozen reports whether a node is frozen, for processes that have timers of
 // their own.
 func (s *Sim) Frozen(id cluster.NodeID) bool { return s.nodes[id].frozen }

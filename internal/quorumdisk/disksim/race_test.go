@@ -1,0 +1,5 @@
+//go:build race
+
+package disksim
+
+func init() { slowdown = 10 }
