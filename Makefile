@@ -136,7 +136,7 @@ check: setup tools ## gofmt, vet, staticcheck, lints, sizes, layering, start cos
 	tools/check
 
 bench: build dist tools ## ours and the commands it replaces, in turn: medians and ratios, no judgement
-	tools/setup fence-agents
+	tools/setup corosync fence-agents gcc libc6-dev libcfg-dev libcmap-dev libcpg-dev libquorum-dev libvotequorum-dev
 	bin/tools/bench $(BENCHFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME

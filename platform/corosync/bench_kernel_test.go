@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,13 +19,22 @@ import (
 	"github.com/haobox/haobox/platform/corosync/corotest"
 )
 
-// BenchmarkBesideC compares a call and a multicast's way to its own delivery
-// with the C libraries on the same daemon, in turns. It needs libcfg-dev and
-// libcpg-dev and prints medians and ratios; "make bench" runs it.
+// figures are what both sides measure: a call of each service, and a round trip.
+var figures = [...]string{"cfg", "cmap", "quorum", "votequorum", "trip"}
+
+// median of some durations.
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// BenchmarkBesideC compares calls and a multicast's way to its own delivery
+// with the C libraries on the same daemon, in turns. It needs the
+// libraries' headers and prints medians and ratios; "make bench" runs it.
 func BenchmarkBesideC(b *testing.B) {
 	corotest.Need(b)
 	c := filepath.Join(b.TempDir(), "bench")
-	if out, err := exec.Command("cc", "-O2", "-o", c, "testdata/bench.c", "-lcfg", "-lcpg").CombinedOutput(); err != nil {
+	if out, err := exec.Command("cc", "-O2", "-o", c, "testdata/bench.c", "-lcfg", "-lcmap", "-lquorum", "-lvotequorum", "-lcpg").CombinedOutput(); err != nil {
 		b.Fatalf("build the C side: %v\n%s", err, out)
 	}
 	for _, nodes := range []int{1, 2} {
@@ -33,29 +43,30 @@ func BenchmarkBesideC(b *testing.B) {
 			node := lab.Nodes[0]
 			// Short rounds: what else the machine does meets both sides.
 			const rounds, each = 21, 300
-			var cCall, cTrip, goCall, goTrip []time.Duration
+			var theirs, ours [len(figures)][]time.Duration
 			for range rounds {
 				out, err := node.Command(c, fmt.Sprint(each)).Output()
 				if err != nil {
 					b.Fatal(err)
 				}
-				var x, y time.Duration
-				if _, err := fmt.Sscan(strings.TrimSpace(string(out)), &x, &y); err != nil {
-					b.Fatal(err)
+				words := strings.Fields(string(out))
+				if len(words) != len(figures) {
+					b.Fatalf("the C side printed %q", out)
 				}
-				cCall, cTrip = append(cCall, x), append(cTrip, y)
-				x, y = goSide(b, node, each)
-				goCall, goTrip = append(goCall, x), append(goTrip, y)
-			}
-			median := func(all []time.Duration) float64 {
-				slices.Sort(all)
-				return float64(all[len(all)/2])
+				for i, v := range goSide(b, node, each) {
+					ns, err := strconv.Atoi(words[i])
+					if err != nil {
+						b.Fatal(err)
+					}
+					theirs[i] = append(theirs[i], time.Duration(ns))
+					ours[i] = append(ours[i], v)
+				}
 			}
 			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(median(goCall), "call-ns")
-			b.ReportMetric(median(goCall)/median(cCall), "call/C")
-			b.ReportMetric(median(goTrip), "trip-ns")
-			b.ReportMetric(median(goTrip)/median(cTrip), "trip/C")
+			for i, name := range figures {
+				b.ReportMetric(float64(median(ours[i])), name+"-ns")
+				b.ReportMetric(float64(median(ours[i]))/float64(median(theirs[i])), name+"/C")
+			}
 		})
 	}
 }
@@ -126,50 +137,64 @@ func shared(b *testing.B, node *corotest.Node) int {
 }
 
 // goSide does what testdata/bench.c does.
-func goSide(b *testing.B, node *corotest.Node, n int) (call, trip time.Duration) {
+func goSide(b *testing.B, node *corotest.Node, n int) (out [len(figures)]time.Duration) {
 	ctx := context.Background()
 	var g *corosync.Cfg
+	var m *corosync.CMap
+	var q *corosync.Quorum
+	var v *corosync.VoteQuorum
 	var p *corosync.CPG
 	if err := node.In(func() (err error) {
-		if g, err = corosync.DialCfg(ctx, corosync.Config{}); err == nil {
-			p, err = corosync.DialCPG(ctx, corosync.Config{})
+		if g, err = corosync.DialCfg(ctx, corosync.Config{}); err != nil {
+			return err
 		}
+		if m, err = corosync.DialCMap(ctx, corosync.Config{}); err != nil {
+			return err
+		}
+		if q, err = corosync.DialQuorum(ctx, corosync.Config{}); err != nil {
+			return err
+		}
+		if v, err = corosync.DialVoteQuorum(ctx, corosync.Config{}); err != nil {
+			return err
+		}
+		p, err = corosync.DialCPG(ctx, corosync.Config{})
 		return err
 	}); err != nil {
 		b.Fatal(err)
 	}
-	defer g.Close()
-	defer p.Close()
-	t := make([]time.Duration, n)
-	for i := range t {
-		at := time.Now()
-		if _, err := g.LocalNode(ctx); err != nil {
-			b.Fatal(err)
-		}
-		t[i] = time.Since(at)
+	for _, c := range []interface{ Close() error }{g, m, q, v, p} {
+		defer c.Close()
 	}
-	slices.Sort(t)
-	call = t[n/2]
 	if err := p.Join(ctx, "bench", 4711); err != nil {
 		b.Fatal(err)
 	}
 	msg := make([]byte, 64)
-	for i := range t {
-		at := time.Now()
-		if err := p.Multicast(ctx, msg); err != nil {
-			b.Fatal(err)
-		}
-		for {
-			ev, err := p.Next(ctx)
-			if err != nil {
+	for i, call := range [...]func() error{
+		func() error { _, err := g.LocalNode(ctx); return err },
+		func() error { _, err := m.String(ctx, "totem.cluster_name"); return err },
+		func() error { _, err := q.Quorate(ctx); return err },
+		func() error { _, err := v.Info(ctx, 0); return err },
+		func() error {
+			if err := p.Multicast(ctx, msg); err != nil {
+				return err
+			}
+			for {
+				ev, err := p.Next(ctx)
+				if _, is := ev.(corosync.Message); is || err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t := make([]time.Duration, n)
+		for k := range t {
+			at := time.Now()
+			if err := call(); err != nil {
 				b.Fatal(err)
 			}
-			if _, is := ev.(corosync.Message); is {
-				break
-			}
+			t[k] = time.Since(at)
 		}
-		t[i] = time.Since(at)
+		out[i] = median(t)
 	}
-	slices.Sort(t)
-	return call, t[n/2]
+	return out
 }

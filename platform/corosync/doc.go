@@ -37,6 +37,16 @@
 // connection (Next) have one reader. Events must be read: what is not read is
 // kept, up to Config.QueueLimit, and then the connection ends.
 //
+// # Cost
+//
+// "make bench" (or bin/tools/bench corosync) compares with the C libraries on
+// one daemon, in turn: on a busy machine with two processors a call took 0.1 to
+// 1.4 times as long, a multicast's way to its own delivery 1.0 to 1.5 times.
+// It counts memory as well: a connection costs this process 30 to 120 KiB, one
+// descriptor, one goroutine and no thread, and /dev/shm 3,120 KiB for cpg and
+// 240 KiB for each other service, in six files that the daemon makes. Events
+// that nobody reads come on top, up to Config.QueueLimit.
+//
 // # What it does not do
 //
 // It does not reconnect, and it does not decide what the loss of the daemon

@@ -21,7 +21,8 @@ const absence = 10 * time.Millisecond
 type stepper interface {
 	// step waits until the socket says that there are events, and reads them.
 	// The socket's read deadline ends it with os.ErrDeadlineExceeded.
-	step(put func([]byte) error) error
+	// A caller is in a hurry; the goroutine is not.
+	step(caller bool, put func([]byte) error) error
 }
 
 // runner is a way of events that one goroutine reads until the connection ends;
@@ -115,7 +116,7 @@ func (c *Conn) readHere(ctx context.Context, s stepper) {
 			}
 		}()
 	}
-	if err := guarded(func() error { return s.step(c.put) }); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := guarded(func() error { return s.step(true, c.put) }); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.ended(err)
 	}
 }
@@ -133,7 +134,7 @@ func (c *Conn) readThere(s stepper) {
 		if c.start(false) {
 			err = guarded(func() error {
 				for {
-					if err := s.step(c.put); err != nil {
+					if err := s.step(false, c.put); err != nil {
 						return err
 					}
 				}

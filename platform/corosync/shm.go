@@ -24,9 +24,12 @@ type rings struct {
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	// nudge writes the byte that wakes the daemon, without waiting; nudged is
-	// its result. Both belong to the sender, got to the reader.
+	// its result. Both belong to the sender, the rest to the reader.
 	nudge  func(fd uintptr) bool
 	nudged error
+	look   func(fd uintptr) bool
+	looked int
+	poll   [1]unix.PollFd
 	got    [512]byte
 }
 
@@ -42,6 +45,14 @@ func openRings(h handshake, sock *net.UnixConn) (*rings, error) {
 	s := &rings{sock: sock, raw: raw}
 	s.nudge = func(fd uintptr) bool {
 		_, s.nudged = unix.Write(int(fd), oneByte)
+		return true
+	}
+	s.look = func(fd uintptr) bool {
+		s.looked = 0
+		s.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+		if n, err := unix.Poll(s.poll[:], shortMS); err == nil && n > 0 {
+			s.looked, _ = unix.Read(int(fd), s.got[:])
+		}
 		return true
 	}
 	for _, x := range []struct {
@@ -164,8 +175,22 @@ func (s *rings) flow() uint32 { return atomic.LoadUint32(s.req.word(offFlow)) }
 
 func (s *rings) dropped() bool { return atomic.LoadUint32(s.req.word(offRefCount)) != 2 }
 
-func (s *rings) step(put func([]byte) error) error {
-	n, err := s.sock.Read(s.got[:])
+// shortMS is how long a caller waits in a system call of its own, in ms: a
+// message's way round the ring is shorter, and the scheduler's way of waiting
+// costs as much as that. Close and a cancelled context wait for its end.
+const shortMS = 1
+
+func (s *rings) step(caller bool, put func([]byte) error) error {
+	n, err := 0, error(nil)
+	if caller {
+		s.looked = 0
+		if err = s.raw.Read(s.look); err == nil {
+			n = s.looked
+		}
+	}
+	if n <= 0 && err == nil {
+		n, err = s.sock.Read(s.got[:]) // also tells the end of the connection
+	}
 	if n > 0 {
 		// One byte for each event, but bytes may come late, when their events
 		// are taken already: so take all there are.

@@ -9,6 +9,8 @@
 // it waited for. A new process starts with the peak memory of the process that
 // started it, so each command is started by a small process of its own; the
 // line "floor" shows what /bin/true gets that way.
+//
+// The last one, corosync, is no pair of commands: see corosyncBench.
 package main
 
 import (
@@ -190,6 +192,11 @@ func run(w io.Writer, args []string) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if fs.NArg() == 0 || slices.Contains(fs.Args(), corosyncName) {
+		if err := corosyncBench(w); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	sizes(w, *dist)
 	return errors.Join(errs...)
