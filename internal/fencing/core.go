@@ -515,7 +515,7 @@ func (c *Core) change() {
 			return
 		}
 		if !c.quorate() {
-			if !c.notSaid {
+			if !c.notSaid && c.quorum.Ring == c.members.Ring {
 				c.notSaid = true
 				c.log(slog.LevelDebug, "check_quorum not quorate")
 			}
@@ -661,8 +661,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// base is when a victim may be fenced, but for the race: after the delays. The
-// side that waits in a race waits from the longer of the two delays of the
+// base is when a victim may be fenced, but for the race: after the delays. A
+// side of a race that is in doubt waits from the longer of the two delays of the
 // configuration, because the other side may have chosen that one.
 func (c *Core) base(j *job, end time.Time) time.Time {
 	v := c.st.victim(j.node)
@@ -671,7 +671,7 @@ func (c *Core) base(j *job, end time.Time) time.Time {
 			end = grace
 		}
 	}
-	if c.cfg.rank(v) > 0 {
+	if c.cfg.Race != RaceNone && !v.settled {
 		if longest := c.delay.start.Add(max(c.cfg.PostJoinDelay, c.cfg.PostFailDelay)); longest.After(end) {
 			end = longest
 		}

@@ -15,7 +15,8 @@ type state struct {
 	change uint64
 	// joining says that a node joined since a change was complete.
 	joining bool
-	// raceVersion counts the changes of what decides races.
+	// raceVersion counts the changes of what decides races: weights, the quorum
+	// disk, and which delay goes before fencing.
 	raceVersion uint64
 	domain      []member // sorted by node, as all lists here
 	victims     []victim
@@ -267,7 +268,10 @@ func (s *state) apply(from cluster.Member, v cluster.View, c command) {
 		}
 	case kindComplete:
 		if c.change == s.change && len(s.victims) == 0 {
-			s.joining = false
+			if s.joining {
+				s.joining = false
+				s.raceVersion++
+			}
 			for i := range s.domain {
 				m := &s.domain[i]
 				m.complete = m.complete || m.started == s.change
@@ -324,6 +328,7 @@ func (s *state) join(from cluster.Member, v cluster.View, c command) {
 	s.domain = slices.Insert(s.domain, i, member{node: from.Node, instance: from.Instance, ring: v.Ring.Seq})
 	s.change++
 	s.joining = true
+	s.raceVersion++
 	s.note(noteJoined, from.Node)
 	if !fresh {
 		return
