@@ -21,6 +21,7 @@ import (
 	nfsserver "github.com/haobox/haobox/applets/nfsserver.sh"
 	ocf "github.com/haobox/haobox/applets/ocf.sh"
 	postgres8 "github.com/haobox/haobox/applets/postgres-8.sh"
+	"github.com/haobox/haobox/applets/rgmanager"
 	samba "github.com/haobox/haobox/applets/samba.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
 	service "github.com/haobox/haobox/applets/service.sh"
@@ -50,6 +51,7 @@ func native() []applet.Entry {
 		agent(&nfsserver.Applet, "nfsserver"),
 		agent(&ocf.Applet, "ocf"),
 		agent(&postgres8.Applet, "postgres-8"),
+		{Applet: &rgmanager.Applet, Aliases: []string{"clurgmgrd"}, Links: []string{"sbin/rgmanager", "sbin/clurgmgrd"}},
 		agent(&samba.Applet, "samba"),
 		agent(&script.Applet, "script"),
 		agent(&service.Applet, "service"),

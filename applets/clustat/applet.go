@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -17,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/applets/internal/engine"
 	"github.com/haobox/haobox/internal/argv"
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/clusterconf"
-	"github.com/haobox/haobox/internal/ctl"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/internal/version"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -255,10 +254,8 @@ func (t *tool) again() error {
 
 // status asks rgmanager, and without one corosync.
 func (t *tool) status() (*rgmctl.Status, error) {
-	path := rgmctl.SocketPath(rgmctl.Socket, t.env.Getenv, t.env.FS.Path)
-	c := &ctl.Client{Limit: callLimit, Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}
+	c := daemon.Client(t.env, "rgmanager")
+	c.Limit = callLimit
 	var st rgmctl.Status
 	err := c.Do(t.ctx, "GET", "/v1/status", nil, &st)
 	if err == nil {

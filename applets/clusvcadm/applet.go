@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/internal/argv"
 	"github.com/haobox/haobox/internal/ctl"
 	"github.com/haobox/haobox/internal/rgmctl"
@@ -145,10 +145,9 @@ func (t *tool) usage(code int) error {
 
 // client calls rgmanager.
 func (t *tool) client(limit time.Duration) *ctl.Client {
-	path := rgmctl.SocketPath(rgmctl.Socket, t.env.Getenv, t.env.FS.Path)
-	return &ctl.Client{Limit: limit, Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}
+	c := daemon.Client(t.env, "rgmanager")
+	c.Limit = limit
+	return c
 }
 
 // locking is -l, -u and -S.

@@ -15,19 +15,23 @@ import (
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/ctl"
 	"github.com/haobox/haobox/internal/rgmctl"
+	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/platformtest"
 )
 
-// daemon is a rgmanager that answers every request with the code in the name
+// rgmanager is one that answers every request with the code in the name
 // of the service, "service:c-7", and starts it on node 1 or on the target.
-func daemon(t *testing.T) (run string, asked *[]rgmctl.Request) {
+func rgmanager(t *testing.T) (root string, asked *[]rgmctl.Request) {
 	t.Helper()
-	run, err := os.MkdirTemp("", "rg") // short: a socket's path has 107 bytes
+	root, err := os.MkdirTemp("", "rg") // short: a socket's path has 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	l, err := net.Listen("unix", filepath.Join(run, "rgmanager.sock"))
+	t.Cleanup(func() { os.RemoveAll(root) })
+	if err := os.MkdirAll(filepath.Join(root, "run/haobox"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(root, "run/haobox/rgmanager.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,12 +83,12 @@ func daemon(t *testing.T) (run string, asked *[]rgmctl.Request) {
 	done := make(chan error, 1)
 	go func() { done <- ctl.Serve(ctx, l, mux) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return run, asked
+	return root, asked
 }
 
 func TestTexts(t *testing.T) {
 	t.Parallel()
-	run, asked := daemon(t)
+	root, asked := rgmanager(t)
 	for _, tc := range []struct {
 		args, out, err string
 		exit           int
@@ -132,7 +136,7 @@ func TestTexts(t *testing.T) {
 		{args: "--help", out: usage},
 	} {
 		env := platformtest.NewEnv(t)
-		env.Vars["HAOBOX_RUN"] = run
+		env.FS = host.NewFS(root)
 		err := Run(t.Context(), env.Env, append([]string{"clusvcadm"}, strings.Fields(tc.args)...))
 		exit := 0
 		var status *applet.ExitError

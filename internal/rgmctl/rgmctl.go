@@ -11,9 +11,6 @@ import (
 	"time"
 )
 
-// Socket is the control socket's name below the run directory.
-const Socket = "rgmanager"
-
 // States of a service, with the numbers of rgmanager's state record.
 const (
 	StateStopped       = 110
@@ -142,28 +139,35 @@ type Weight struct {
 	Weight int `json:"weight"`
 }
 
-// Decision is one entry of a service's history: GET /v1/why.
-type Decision struct {
-	Time time.Time `json:"time"`
-	Node uint32    `json:"node"`
-	Text string    `json:"text"`
-}
-
-// Why is the answer to GET /v1/why?service=NAME.
+// Why is the answer to GET /v1/why?service=NAME: where a service is, and the
+// decisions that brought it there, oldest first.
 type Why struct {
-	Service Service `json:"service"`
-	// Placement says for each node what speaks for and against it now.
-	Placement []Placement `json:"placement"`
-	History   []Decision  `json:"history"`
+	Service   Service    `json:"service"`
+	Decisions []Decision `json:"decisions"`
 }
 
-// Placement is a node as a place for a service.
-type Placement struct {
-	Node uint32 `json:"node"`
-	Name string `json:"name"`
-	// Score is 0 illegal, 1 good, 2 better, 3 best.
-	Score int    `json:"score"`
-	Text  string `json:"text"`
+// Decision is one decision about a service, with its inputs.
+type Decision struct {
+	Serial uint64    `json:"serial"`
+	Time   time.Time `json:"time"`
+	// Cause is the event, Why the reason of what was decided.
+	Cause string `json:"cause"`
+	Why   string `json:"why"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+	// Node is the one chosen or meant, "" for none.
+	Node string `json:"node,omitempty"`
+	// Candidates are the nodes that were looked at.
+	Candidates []Candidate `json:"candidates,omitempty"`
+}
+
+// Candidate is a node that was looked at for a service.
+type Candidate struct {
+	Node string `json:"node"`
+	// Score is 0 illegal, 1 good, 2 better, 3 best, by the failover domain.
+	Score   int    `json:"score"`
+	Running int    `json:"running"`
+	Verdict string `json:"verdict"`
 }
 
 // Codes of answers that the tools treat specially.
@@ -285,22 +289,4 @@ func (s *Status) Closest(name string) []string {
 		}
 	}
 	return out
-}
-
-// RunVariable relocates the run directory of daemons and tools; DefaultRun is
-// where it is without.
-const (
-	RunVariable = "HAOBOX_RUN"
-	DefaultRun  = "/run/haobox"
-)
-
-// SocketPath is the path of a daemon's control socket: below HAOBOX_RUN, or in
-// /run/haobox below the root folder. real turns a name into a path of the
-// machine.
-func SocketPath(name string, getenv func(string) string, real func(string) string) string {
-	dir := getenv(RunVariable)
-	if dir == "" {
-		dir = real(DefaultRun)
-	}
-	return dir + "/" + name + ".sock"
 }

@@ -1,0 +1,195 @@
+//go:build linux
+
+package rgmanager
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/haobox/haobox/internal/agents"
+	"github.com/haobox/haobox/internal/ragent"
+	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/rgm"
+	"github.com/haobox/haobox/platform/netif"
+	"github.com/haobox/haobox/platform/power"
+	"github.com/haobox/haobox/platform/probe"
+	"github.com/haobox/haobox/platform/proc"
+	units "github.com/haobox/haobox/platform/systemd"
+)
+
+// How many agents run at a time. Ours: enough for a node that takes over 200
+// services, and few enough that their programs do not make the machine slow.
+// Checks have a limit of their own, so that hanging ones hold up no start.
+const (
+	maxActions = 64
+	maxChecks  = 32
+)
+
+// native are our own agents, made once.
+type native struct {
+	byType map[string]*agents.Agent
+	mu     sync.Mutex
+	net    *netif.Net
+}
+
+func newNative() *native {
+	n := &native{byType: map[string]*agents.Agent{}}
+	m := agents.Machine{Kill: proc.Kill, Reboot: power.Reboot, PID: os.Getpid(), Parent: os.Getppid()}
+	for _, a := range []*agents.Agent{
+		agents.Apache(proc.Kill, probe.Client{}), agents.ClusterFS(m), agents.FS(m), agents.IP(n.open, proc.Kill),
+		agents.LVM(m), agents.MySQL(proc.Kill, probe.Client{}), agents.BIND(proc.Kill), agents.NetFS(m),
+		agents.NFSClient(net.DefaultResolver), agents.NFSExport(proc.Kill), agents.NFSServer(proc.Kill), agents.OCFAgent(),
+		agents.Postgres(proc.Kill), agents.Samba(proc.Kill), agents.Script(), agents.Service(proc.Kill),
+		agents.Systemd(units.Manager{}), agents.VM(os.Geteuid() == 0),
+	} {
+		n.byType[a.Type] = a
+	}
+	return n
+}
+
+// open is the netlink connection that all addresses share: it lists again only
+// after a change.
+func (n *native) open() (agents.Net, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.net == nil {
+		var err error
+		if n.net, err = netif.Open(true); err != nil {
+			n.net = nil
+			return nil, err
+		}
+	}
+	return n.net, nil
+}
+
+func (n *native) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.net != nil {
+		n.net.Close()
+	}
+}
+
+// agentRun is an agent that runs or waits for its turn.
+type agentRun struct {
+	rgm.RunAgent
+	job    ragent.Job
+	check  bool
+	cancel context.CancelFunc // nil while it waits
+	over   bool
+}
+
+// pool runs agents, within the limits. It belongs to the loop.
+type pool struct {
+	s       *shell
+	ctx     context.Context
+	runner  ragent.Runner
+	all     map[uint64]*agentRun
+	waiting []*agentRun
+	checks  int
+	actions int
+	wg      sync.WaitGroup
+}
+
+func isCheck(action string) bool { return action == "status" || action == "monitor" }
+
+// begin takes an agent. The job is made now: the tree is the core's, and must
+// not be read while it steps.
+func (p *pool) begin(a rgm.RunAgent) {
+	j := ragent.FromCall(a.Call, restree.AgentDir)
+	j.Silent = j.Silent || a.Silent
+	r := &agentRun{RunAgent: a, job: j, check: isCheck(a.Call.Action)}
+	p.all[a.ID] = r
+	p.waiting = append(p.waiting, r)
+	p.next()
+}
+
+// next starts what may run now.
+func (p *pool) next() {
+	kept := p.waiting[:0]
+	for _, r := range p.waiting {
+		switch {
+		case r.over:
+			continue
+		case r.check && p.checks >= maxChecks, !r.check && p.actions >= maxActions:
+			kept = append(kept, r)
+			continue
+		}
+		p.start(r)
+	}
+	clear(p.waiting[len(kept):])
+	p.waiting = kept
+}
+
+func (p *pool) start(r *agentRun) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	r.cancel = cancel
+	if r.check {
+		p.checks++
+	} else {
+		p.actions++
+	}
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		defer cancel()
+		// A process that was paused between its decision and this line may
+		// belong to a cluster that went on without it. Stops are always right.
+		if now := p.s.d.Env.Clock.Now(); r.Call.Action != "stop" && !r.check && now.Sub(p.s.stepped()) > rgm.DefaultPause {
+			p.s.d.Loop.Post(func() { p.ended(r, ragent.Result{Exit: agents.Generic}) })
+			return
+		}
+		res := p.runner.Run(ctx, r.job)
+		p.s.d.Loop.Post(func() { p.ended(r, res) })
+	}()
+}
+
+func (p *pool) ended(r *agentRun, res ragent.Result) {
+	if r.check {
+		p.checks--
+	} else {
+		p.actions--
+	}
+	if !r.over {
+		r.over = true
+		delete(p.all, r.ID)
+		p.s.metrics.agent(r.job.Type, r.job.Action, res)
+		p.s.step(rgm.AgentEnded{ID: r.ID, Exit: res.Exit})
+	}
+	p.next()
+}
+
+// kill ends an agent; its end is reported as ever.
+func (p *pool) kill(id uint64) {
+	r := p.all[id]
+	switch {
+	case r == nil:
+	case r.cancel != nil:
+		r.cancel()
+	default: // it has not begun
+		r.over = true
+		delete(p.all, id)
+		p.s.d.Loop.Post(func() { p.s.step(rgm.AgentEnded{ID: id, Exit: agents.Generic}) })
+	}
+}
+
+// close ends what still runs and waits for it, but not for what does not even
+// go when killed.
+func (p *pool) close(cancel context.CancelFunc) {
+	cancel()
+	done := make(chan struct{})
+	go func() { p.wg.Wait(); close(done) }()
+	c, stop := p.s.d.Env.Clock.After(closeLimit)
+	defer stop()
+	select {
+	case <-done:
+	case <-c:
+	}
+}
+
+// closeLimit is how long the end of agents is waited for at the end of the
+// daemon: somewhat more than package ragent waits after its SIGKILL.
+const closeLimit = 3 * time.Second
