@@ -26,6 +26,9 @@ GATE  := bin/tools/testgate
 TEST_TIMEOUT          ?= 10m
 TEST_TIMEOUT_EMULATED ?= 20m
 FUZZTIME              ?= 10s
+# make soak: how many stories, and the seed of the first.
+SEEDS                 ?= 1000000
+FIRST                 ?= 1
 # What the stages test: make test-kernel PACKAGES=./platform/...
 PACKAGES              ?= ./...
 # Options of tools/bench: -n ROUNDS, and names of benches.
@@ -33,7 +36,7 @@ BENCHFLAGS            ?=
 
 .NOTPARALLEL:
 .PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-tools test-race \
-	test-s390x test-kernel test-fresh report check bench fuzz clean
+	test-s390x test-kernel test-fresh report check bench fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -141,6 +144,9 @@ bench: build dist tools ## ours and the commands it replaces, in turn: medians a
 
 fuzz: ## every fuzz target for FUZZTIME
 	tools/fuzz $(FUZZTIME)
+
+soak: ## SEEDS random stories of whole clusters in virtual time, on all processors
+	go test -count=1 -timeout 0 -run TestStories -v ./internal/whatif -seeds $(SEEDS) -first $(FIRST)
 
 clean: ## remove bin and dist
 	rm -rf bin dist

@@ -112,15 +112,19 @@ func (s *state) note(k noteKind, node cluster.NodeID) {
 }
 
 func (s *state) member(id cluster.NodeID) *member {
-	if i, ok := slices.BinarySearchFunc(s.domain, id, func(m member, id cluster.NodeID) int { return cmp.Compare(m.node, id) }); ok {
-		return &s.domain[i]
+	for i := range s.domain {
+		if s.domain[i].node == id {
+			return &s.domain[i]
+		}
 	}
 	return nil
 }
 
 func (s *state) victim(id cluster.NodeID) *victim {
-	if i, ok := slices.BinarySearchFunc(s.victims, id, func(v victim, id cluster.NodeID) int { return cmp.Compare(v.node, id) }); ok {
-		return &s.victims[i]
+	for i := range s.victims {
+		if s.victims[i].node == id {
+			return &s.victims[i]
+		}
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
-	"github.com/haobox/haobox/internal/fenceagent"
 	"github.com/haobox/haobox/internal/fencing"
 )
 
@@ -161,8 +160,7 @@ func (d *FenceDaemon) fence(a fencing.Fence) {
 	d.part.attempts = append(d.part.attempts, at)
 	d.p.Trace("attempt %d at %s", a.Attempt, at.victim.Name)
 	d.judge(at)
-	start := w.Now()
-	at.kill = runMethods(d.p.Machine, at.victim, func(fault *fenceagent.FaultError) {
+	at.kill = runMethods(d.p.Machine, at.victim, func(r fencing.Result) {
 		// The agents may outlive the daemon; nobody hears them then.
 		if at.over {
 			return
@@ -172,16 +170,18 @@ func (d *FenceDaemon) fence(a fencing.Fence) {
 			return
 		}
 		delete(d.running, a.Run)
-		e := fencing.Entry{Agent: "fence_zvmip", Code: fencing.CodeSuccess, Start: start, End: d.p.Now()}
-		if fault != nil {
-			e.Code, e.Detail = fencing.CodeAgent, fault.Error()
-			w.stats.Failures++
-			d.p.Trace("attempt at %s failed: %v", at.victim.Name, fault)
-		} else {
+		if r.OK {
 			w.stats.Successes++
-			d.p.Trace("attempt at %s succeeded", at.victim.Name)
+		} else {
+			w.stats.Failures++
 		}
-		d.Step(fencing.Ended{Run: a.Run, Result: fencing.Result{OK: fault == nil, Entries: []fencing.Entry{e}}})
+		if w.trace != nil {
+			for _, e := range r.Entries {
+				d.p.Trace("%s %s", e.Line(at.victim.Name), e.Detail)
+			}
+			d.p.Trace("attempt at %s ended, off %v", at.victim.Name, r.OK)
+		}
+		d.Step(fencing.Ended{Run: a.Run, Result: r})
 	})
 }
 

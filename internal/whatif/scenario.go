@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/clustersim"
-	"github.com/haobox/haobox/internal/fenceagent"
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/fencing"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
 )
@@ -70,39 +71,86 @@ func Run(scn Scn, trace func(string)) Result {
 func newWorld(scn Scn, trace func(string)) *World {
 	w := &World{Scn: scn, trace: trace, Rand: rand.New(rand.NewPCG(scn.Seed, 1))}
 	sc := clustersim.Config{TwoNode: scn.Nodes == 2, Token: token, Seed: scn.Seed}
-	fc := fencing.Config{TwoNode: scn.Nodes == 2, Race: scn.Race, PostJoinDelay: 6 * time.Second, Token: token + token/5}
-	if w.Rand.IntN(4) == 0 {
-		fc.PostFailDelay = time.Duration(w.Rand.IntN(4)) * time.Second
+	members := []string{"ZVM1"}
+	if w.Rand.IntN(3) == 0 && !scn.Split {
+		members = append(members, "ZVM2")
 	}
 	for i := range scn.Nodes {
 		id := cluster.NodeID(i + 1)
 		m := &Machine{World: w, ID: id, Name: fmt.Sprintf("CNODE%d", id)}
 		w.Machines = append(w.Machines, m)
 		sc.Nodes = append(sc.Nodes, clustersim.NodeConfig{ID: id, Name: m.Name})
-		n := fencing.Node{ID: id, Name: m.Name, Methods: true}
-		if w.Rand.IntN(8) == 0 {
-			n.Delay = time.Duration(w.Rand.IntN(5)) * time.Second
-		}
-		fc.Nodes = append(fc.Nodes, n)
 	}
+	text := w.clusterConf(members)
+	doc, err := clusterconf.Parse("cluster.conf", []byte(text))
+	if err != nil {
+		panic("whatif: " + err.Error() + "\n" + text) // a mistake in clusterConf
+	}
+	w.conf = clusterconf.Decode(doc)
+	w.Trace("%s", text)
 	w.Sim = clustersim.New(sc)
-	members := []string{"ZVM1"}
-	if w.Rand.IntN(3) == 0 && !scn.Split {
-		members = append(members, "ZVM2")
-	}
 	delays := zvmsim.Delays{Logoff: time.Duration(w.Rand.IntN(1500)) * time.Millisecond, LogoffSpread: time.Second,
 		Logon: 500 * time.Millisecond, Answer: time.Millisecond, AnswerSpread: 20 * time.Millisecond}
 	if w.Rand.IntN(8) == 0 && !scn.Split {
 		delays.LogoffSpread = 40 * time.Second // longer than the agent waits
 	}
 	w.HV = newHypervisor(w, members, delays)
-	w.Parts = []Part{&Fenced{cfg: fc, lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}}}
+	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}}}
 	for _, p := range w.Parts {
 		if c, is := p.(Checker); is {
 			w.checkers = append(w.checkers, c)
 		}
 	}
 	return w
+}
+
+// clusterConf writes the cluster.conf of the story. Guests may run on any member
+// of the z/VM cluster, so that every member is asked, in one device or in one
+// device for each.
+func (w *World) clusterConf(members []string) string {
+	scn, action := w.Scn, ""
+	if scn.Off {
+		action = ` action="off"`
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "<cluster name=\"whatif\" config_version=\"1\">\n<totem token=\"%d\"/>\n", (token + token/5).Milliseconds())
+	if scn.Nodes == 2 {
+		b.WriteString("<cman two_node=\"1\" expected_votes=\"1\"/>\n")
+	}
+	failDelay := 0
+	if w.Rand.IntN(4) == 0 {
+		failDelay = w.Rand.IntN(4)
+	}
+	fmt.Fprintf(&b, "<fence_daemon post_join_delay=\"6\" post_fail_delay=\"%d\" fence_race=\"%s\"/>\n<clusternodes>\n", failDelay, scn.Race)
+	single, backup := w.Rand.IntN(2) == 0, w.Rand.IntN(4) == 0 && !scn.Split
+	for _, m := range w.Machines {
+		delay := ""
+		if w.Rand.IntN(8) == 0 {
+			delay = fmt.Sprintf(" delay=\"%d\"", w.Rand.IntN(5))
+		}
+		fmt.Fprintf(&b, "<clusternode name=\"%s\" nodeid=\"%d\"><fence%s>", m.Name, m.ID, delay)
+		if backup {
+			fmt.Fprintf(&b, "<method name=\"old\"><device name=\"old\" port=\"%s\"%s verify=\"1\"/></method>", m.Name, action)
+		}
+		b.WriteString("<method name=\"zvm\">")
+		if single {
+			fmt.Fprintf(&b, "<device name=\"all\" port=\"%s\"%s/>", m.Name, action)
+		} else {
+			for _, member := range members {
+				fmt.Fprintf(&b, "<device name=\"%s\" port=\"%s\"%s/>", member, m.Name, action)
+			}
+		}
+		b.WriteString("</method></fence></clusternode>\n")
+	}
+	b.WriteString("</clusternodes>\n<fencedevices>\n")
+	for _, member := range members {
+		fmt.Fprintf(&b, "<fencedevice name=\"%s\" agent=\"fence_zvmip\" ipaddr=\"%s\" agent_limit=\"60\"/>\n", member, member)
+	}
+	for _, agent := range [][2]string{{"all", "fence_zvmip"}, {"old", badAgent}} {
+		fmt.Fprintf(&b, "<fencedevice name=\"%s\" agent=\"%s\" ipaddr=\"%s\" agent_limit=\"60\"/>\n", agent[0], agent[1], strings.Join(members, ","))
+	}
+	b.WriteString("</fencedevices>\n</cluster>\n")
+	return b.String()
 }
 
 // run lets the story go on.
@@ -349,13 +397,4 @@ func (w *World) operate(m *Machine, trouble map[cluster.NodeID]int) {
 	trouble[m.ID] = 0
 	w.Trace("the operator forces %s off", m.Name)
 	w.HV.Do(zvmsim.LogOff{Guest: m.Name})
-}
-
-// runMethods runs the agents of a node's method.
-func runMethods(m, victim *Machine, done func(*fenceagent.FaultError)) (kill func()) {
-	action := fenceagent.Reboot
-	if m.World.Scn.Off {
-		action = fenceagent.Off
-	}
-	return startAgent(m, victim.Name, action, done)
 }

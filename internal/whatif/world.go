@@ -8,6 +8,7 @@ import (
 
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/clustersim"
+	"github.com/haobox/haobox/internal/clusterconf"
 )
 
 // epoch is the time of day at which every story begins; which one is of no
@@ -52,6 +53,7 @@ type World struct {
 	// Mended says that the second part of the story has begun.
 	Mended bool
 
+	conf       *clusterconf.Config
 	trace      func(string)
 	violations []string
 	checkers   []Checker
