@@ -25,6 +25,11 @@ var (
 	ErrLost = errors.New("the cluster engine is gone")
 	// ErrNotRunning: there is no engine to connect to.
 	ErrNotRunning = errors.New("the cluster engine is not running")
+	// ErrDenied: the engine runs and does not talk to this user.
+	ErrDenied = errors.New("the cluster engine does not talk to this user")
+	// ErrSilent: the engine runs and did not answer within the limit. It comes
+	// with ErrLost: what was asked has no answer, and nothing more is expected.
+	ErrSilent = errors.New("no answer from the cluster engine")
 	// ErrNotJoined: the group was left, or its engine closed.
 	ErrNotJoined = errors.New("not a member of the group")
 	// ErrNotMember: the node is not a member of the cluster.

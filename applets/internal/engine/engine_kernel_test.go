@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/enginetest"
@@ -93,6 +94,34 @@ func TestCorosync_NotRunning(t *testing.T) {
 	if _, err := open(t.Context(), c.Nodes[0]); !errors.Is(err, cluster.ErrNotRunning) {
 		t.Errorf("got %v, want ErrNotRunning", err)
 	}
+}
+
+// TestAsk_Corosync: a status, and the absence of one, from a live, a frozen and
+// a dead daemon.
+func TestAsk_Corosync(t *testing.T) {
+	corotest.Need(t)
+	c := corotest.Start(t, corotest.Options{})
+	n := c.Nodes[0]
+	ask := func(limit time.Duration) (cluster.Status, error) {
+		return Ask(t.Context(), limit, func(ctx context.Context) (cluster.Engine, error) { return open(ctx, n) })
+	}
+	st, err := ask(AskLimit)
+	if err != nil || st.Engine != "corosync" || !st.Quorate || fmt.Sprint(st.Nodes[0].Addresses) != "[10.77.0.1]" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	why := func(limit time.Duration, want cluster.Absence) {
+		t.Helper()
+		_, err := ask(limit)
+		var u *cluster.Unavailable
+		if !errors.As(err, &u) || u.Why != want {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+	n.Freeze()
+	why(300*time.Millisecond, cluster.Silent)
+	n.Thaw()
+	n.Kill()
+	why(AskLimit, cluster.NotRunning)
 }
 
 // TestCorosync_DeviceAndVotes: what qdiskd and cman_tool ask of the engine.

@@ -65,6 +65,7 @@ func Run(t *testing.T, parallel bool, f Factory) {
 		{"JoinAndLeave", Options{Nodes: 3}, true, joinAndLeave},
 		{"ProcessDies", Options{Nodes: 2}, true, processDies},
 		{"Watch", Options{Nodes: 2}, true, watchOnly},
+		{"Status", Options{Nodes: 3}, true, status},
 		{"Errors", Options{Nodes: 1}, true, misuse},
 		{"StateTransfer", Options{Nodes: 3}, true, stateTransfer},
 		{"NodeFails", Options{Nodes: 3}, can.Kill != nil, nodeFails},
@@ -529,6 +530,60 @@ func watchOnly(t *testing.T, c *Cluster) {
 	}
 	if _, _, lost := w.state(); lost {
 		t.Error("Lost after stop and Close")
+	}
+}
+
+// status is what commands show: complete for members, and for a failed node.
+func status(t *testing.T, c *Cluster) {
+	e, err := c.Open(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	w := c.watch(t, e)
+	c.quorum(3, true, w)
+	look := func(members int) (st cluster.Status) {
+		t.Helper()
+		c.Until(fmt.Sprintf("a status with %d members", members), func() bool {
+			if st, err = e.Status(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return len(st.Members()) == members && st.Total == members
+		})
+		m, q, _ := w.state()
+		if st.Engine == "" || st.Cluster == "" || st.Local != 2 || st.Quorate != q.Quorate || st.TwoNode || st.Expected != 3 || st.Needed != 2 || st.DeviceName != "" || st.DeviceVotes != 0 {
+			t.Errorf("status %+v", st)
+		}
+		if st.Ring != m.Ring {
+			t.Errorf("ring %v, the watch says %v", st.Ring, m.Ring)
+		}
+		if len(st.Nodes) != 3 {
+			t.Fatalf("nodes %+v", st.Nodes)
+		}
+		for i, n := range st.Nodes {
+			member := slices.Contains(m.Members, n.ID)
+			if n.ID != cluster.NodeID(i+1) || n.Name == "" || n.Votes != 1 || member != (n.State == cluster.NodeMember) {
+				t.Errorf("node %+v", n)
+			}
+			if member == n.JoinedAt.IsZero() || member == (n.Incarnation == 0) || n.Incarnation > st.Ring.Seq {
+				t.Errorf("ring %v: node %d joined with %d at %v", st.Ring, n.ID, n.Incarnation, n.JoinedAt)
+			}
+		}
+		return st
+	}
+	before := look(3)
+	if c.Kill == nil {
+		return
+	}
+	c.Kill(3)
+	c.quorum(2, true, w)
+	if st := look(2); st.Nodes[0].Incarnation != before.Nodes[0].Incarnation || st.Nodes[2].State != cluster.NodeDead {
+		t.Errorf("after a failure: %+v", st.Nodes)
+	}
+	c.Start(3)
+	c.quorum(3, true, w)
+	if st := look(3); st.Nodes[2].Incarnation <= before.Ring.Seq || st.Nodes[0].Incarnation != before.Nodes[0].Incarnation {
+		t.Errorf("after it came back: %+v, before %+v", st.Nodes, before.Nodes)
 	}
 }
 
