@@ -4,18 +4,12 @@ package cmantool
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/cluster"
-	"github.com/haobox/haobox/internal/clusterconf"
-	"github.com/haobox/haobox/internal/cman"
-	"github.com/haobox/haobox/internal/corosyncconf"
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/corosync"
 )
@@ -111,147 +105,6 @@ func (t *tool) wait(grace time.Duration) error {
 	}
 }
 
-// leave stops corosync in order. Clients that have services running may refuse.
-func (t *tool) leave() error {
-	e, err := t.open()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	if t.remove {
-		// The votes of this node must not count for the others any more.
-		if err := t.giveUpVotes(e); err != nil {
-			return t.die("Error leaving cluster: %s", text(err))
-		}
-	}
-	how := corosync.ShutdownRequest
-	if t.force {
-		how = corosync.ShutdownRegardless
-	}
-	ctx := t.ctx
-	if n := t.numbers["t"]; n > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(n)*time.Second)
-		defer cancel()
-	}
-	for {
-		err := t.shutdown(ctx, how)
-		switch {
-		case err == nil, errors.Is(err, corosync.ErrLost), errors.Is(err, corosync.ErrNotRunning):
-			if t.has("w") {
-				return t.gone(ctx)
-			}
-			return nil
-		case !t.has("w") || !errors.Is(err, corosync.ErrBusy) && !errors.Is(err, corosync.ErrExist):
-			return t.die("Error leaving cluster: %s", text(err))
-		}
-		if t.env.Clock.Sleep(ctx, pollEvery) != nil {
-			return applet.Exitf(exitTimeout, "%s: Timed-out waiting for cluster", t.name)
-		}
-	}
-}
-
-// giveUpVotes makes the others' quorum what it is without this node.
-func (t *tool) giveUpVotes(e cluster.Engine) error {
-	s, err := e.Status(t.ctx)
-	if err != nil {
-		return err
-	}
-	own, _ := s.Node(s.Local)
-	do := e.(cluster.Admin)
-	if len(s.Members()) < 2 {
-		return nil
-	}
-	if err := do.SetVotes(t.ctx, s.Local, 0); err != nil {
-		return err
-	}
-	return do.SetExpected(t.ctx, max(s.Total-own.Votes, 1))
-}
-
-func (t *tool) shutdown(ctx context.Context, how corosync.Shutdown) error {
-	c, err := corosync.DialCfg(ctx, corosync.Config{Limit: callLimit})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.TryShutdown(ctx, how)
-}
-
-// gone waits until corosync lets nobody in any more.
-func (t *tool) gone(ctx context.Context) error {
-	for {
-		c, err := corosync.DialCfg(ctx, corosync.Config{Limit: callLimit})
-		if errors.Is(err, corosync.ErrNotRunning) {
-			return nil
-		}
-		if err == nil {
-			c.Close()
-		}
-		if t.env.Clock.Sleep(ctx, pollEvery/10) != nil {
-			return applet.Exitf(exitTimeout, "%s: Timed-out waiting for cluster", t.name)
-		}
-	}
-}
-
-// version shows the running version of the configuration, or with -r loads a
-// new one.
-func (t *tool) version() error {
-	e, err := t.open()
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	s, err := t.status(e)
-	if err != nil {
-		return err
-	}
-	if !t.has("r") {
-		fmt.Fprintf(t.env.Stdout, "%s config %d\n", cman.ProtocolVersion, s.ConfigVersion)
-		return nil
-	}
-	if t.set["r"] != "" {
-		fmt.Fprintln(t.env.Stderr, "Warning: specifying a version for the -r flag is deprecated and no longer used")
-	}
-	cfg, err := t.load()
-	if err != nil {
-		return err
-	}
-	if cfg.Version <= 0 {
-		return t.die("Unable to retrive the new config version")
-	}
-	if clusterconf.CompareVersions(int(s.ConfigVersion), cfg.Version) != nil {
-		return t.die("Not reloading, config version older or equal the running config")
-	}
-	if err := t.validate(cfg, "Not reloading, configuration is not valid"); err != nil {
-		return err
-	}
-	conf, err := t.translate(cfg, e.Local().Name)
-	if err != nil {
-		return err
-	}
-	if !t.has("S") {
-		res, err := t.env.Runner.Run(t.ctx, platform.Cmd{Path: "ccs_sync", Stdout: t.env.Stdout, Stderr: t.env.Stderr, Limit: syncLimit})
-		if err != nil || !res.OK() {
-			return t.die("ccs_sync failed.\nIf you have distributed the config file yourself, try re-running with -S")
-		}
-	}
-	if err := t.install(conf); err != nil {
-		return err
-	}
-	c, err := corosync.DialCfg(t.ctx, corosync.Config{Limit: callLimit})
-	if err == nil {
-		defer c.Close()
-		err = c.Reload(t.ctx)
-	}
-	if err != nil {
-		return t.die("Error loading configuration in corosync/cman: %v", err)
-	}
-	return nil
-}
-
-// syncLimit bounds ccs_sync, which asks each node in turn.
-const syncLimit = 2 * time.Minute
-
 // services shows the groups.
 func (t *tool) services() error {
 	res, err := t.env.Runner.Run(t.ctx, platform.Cmd{Path: "group_tool", Args: []string{"group_tool", "ls"},
@@ -282,30 +135,6 @@ func (t *tool) debug() error {
 	}
 	if err := c.Set(t.ctx, "logging.debug", corosync.Text(value)); err != nil {
 		return t.die("Error setting debug: %v", err)
-	}
-	return nil
-}
-
-// install writes corosync.conf. A file that was not made here is kept beside
-// it, once.
-func (t *tool) install(conf []byte) error {
-	const kept = corosyncconf.Path + ".before-haobox"
-	old, err := t.env.FS.ReadFile(corosyncconf.Path)
-	switch {
-	case err == nil && !corosyncconf.Ours(old):
-		if _, err := t.env.FS.Stat(kept); errors.Is(err, fs.ErrNotExist) {
-			if err := t.env.FS.WriteFile(kept, old, 0o644); err != nil {
-				return t.die("keep %s: %v", corosyncconf.Path, err)
-			}
-		}
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return t.die("read %s: %v", corosyncconf.Path, err)
-	}
-	if err := t.env.FS.MkdirAll("/etc/corosync", 0o755); err != nil {
-		return t.die("write %s: %v", corosyncconf.Path, err)
-	}
-	if err := t.env.FS.WriteFile(corosyncconf.Path, conf, 0o644); err != nil {
-		return t.die("write %s: %v", corosyncconf.Path, err)
 	}
 	return nil
 }
