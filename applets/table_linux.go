@@ -9,6 +9,12 @@ import (
 	clusterfs "github.com/haobox/haobox/applets/clusterfs.sh"
 	"github.com/haobox/haobox/applets/clusvcadm"
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
+	fenceackmanual "github.com/haobox/haobox/applets/fence_ack_manual"
+	fencecheck "github.com/haobox/haobox/applets/fence_check"
+	fencehistory "github.com/haobox/haobox/applets/fence_history"
+	fencenode "github.com/haobox/haobox/applets/fence_node"
+	fencetool "github.com/haobox/haobox/applets/fence_tool"
+	"github.com/haobox/haobox/applets/fenced"
 	fs "github.com/haobox/haobox/applets/fs.sh"
 	ip "github.com/haobox/haobox/applets/ip.sh"
 	lvm "github.com/haobox/haobox/applets/lvm.sh"
@@ -39,6 +45,12 @@ func native() []applet.Entry {
 		agent(&clusterfs.Applet, "clusterfs"),
 		{Applet: &clusvcadm.Applet, Links: []string{"sbin/clusvcadm"}},
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
+		{Applet: &fenceackmanual.Applet, Links: []string{"sbin/fence_ack_manual"}},
+		{Applet: &fencecheck.Applet, Links: []string{"sbin/fence_check"}},
+		{Applet: &fencehistory.Applet, Links: []string{"sbin/fence_history"}},
+		{Applet: &fencenode.Applet, Links: []string{"sbin/fence_node"}},
+		{Applet: &fencetool.Applet, Links: []string{"sbin/fence_tool"}},
+		{Applet: &fenced.Applet, Links: []string{"sbin/fenced"}},
 		agent(&fs.Applet, "fs"),
 		agent(&ip.Applet, "ip"),
 		agent(&lvm.Applet, "lvm"),
