@@ -547,3 +547,36 @@ func TestKeepOnAddAndDelete(t *testing.T) {
 	}
 	same(t, "keep", strings.Join(got, ","), "true true,false false,false false")
 }
+
+// TestNode_AdoptAndRecheck: what a check finds running is counted, and a check
+// that is not due yet can be asked for.
+func TestNode_AdoptAndRecheck(t *testing.T) {
+	t.Parallel()
+	set := load(t, `<service name="a"><ip address="10.0.0.1"/></service>`)
+	now := time.Unix(1000, 0)
+	check := func() (calls []int) {
+		o := BeginNode(Status, set.Tree[0], Shell{Now: func() time.Time { return now }})
+		defer o.Close()
+		for step, ok := o.Next(); ok; step, ok = o.Next() {
+			calls = append(calls, step.Depth)
+			step.Exit = 0
+		}
+		return calls
+	}
+	if got := check(); len(got) != 1 || got[0] != 10 {
+		t.Errorf("the first check ran at depths %v, want the deepest", got)
+	}
+	set.Tree[0].Adopt()
+	if n := set.Tree[0].Children[0].Resource.Incarnations; n != 1 {
+		t.Errorf("%d instances are counted, want 1", n)
+	}
+	now = now.Add(time.Second)
+	check() // the shallow one was due as well
+	if got := check(); len(got) != 0 {
+		t.Errorf("checks at %v, none is due", got)
+	}
+	set.Tree[0].All((*Node).Recheck)
+	if got := check(); len(got) != 1 || got[0] != 0 {
+		t.Errorf("after Recheck checks ran at %v, want the shallow one", got)
+	}
+}

@@ -91,6 +91,11 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 	for _, x := range m.members {
 		n := s.ensureNode(x.Node)
 		if !n.Member || n.Instance != x.Instance {
+			if n.Member && !slices.ContainsFunc(m.gone, func(g cluster.Change) bool {
+				return g.Node == n.ID && g.Instance == n.Instance && g.Reason != cluster.Failed
+			}) {
+				s.doubt(n) // it went and came in one go
+			}
 			*n = node{ID: n.ID, Name: n.Name, Instance: x.Instance, Member: true, Known: n.Known}
 		}
 	}
@@ -107,6 +112,9 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 			}
 			n.Member, n.Joined, n.Quorate, n.Leaving, n.Safe = false, false, false, false, false
 			n.GoneRing, n.Gone = m.ring, reason
+			if reason == cluster.Failed {
+				s.doubt(n)
+			}
 			downs = append(downs, n)
 		}
 	}
@@ -132,6 +140,15 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 	}
 }
 
+// doubt: a node failed. Its part of the cluster may be quorate in its own eyes,
+// and start what is not started; what is owned here it will not.
+func (s *state) doubt(n *node) {
+	n.Known = false
+	for _, r := range s.records {
+		r.Known = r.Known && r.Owner != 0
+	}
+}
+
 func goneText(r cluster.Reason) string {
 	switch r {
 	case cluster.Left:
@@ -146,11 +163,11 @@ func goneText(r cluster.Reason) string {
 // it does not run.
 func (s *state) applyJoin(m joinMsg) {
 	n := s.node(s.from.Node)
-	if n == nil || !n.Member || n.Joined || n.Instance != s.from.Instance || !n.Quorate {
+	if n == nil || !n.Member || n.Joined && m.life <= n.Life || n.Instance != s.from.Instance || !n.Quorate {
 		return
 	}
-	n.Joined, n.Known, n.Leaving, n.Safe = true, true, false, true
-	n.Config, n.Sum = m.config, m.sum
+	n.Joined, n.Known, n.Leaving, n.Safe = true, true, m.leaving, true
+	n.Config, n.Sum, n.Life = m.config, m.sum, m.life
 	s.cause = "node " + n.Name + " joined"
 	for _, o := range s.nodes {
 		if o.ID == n.ID {
@@ -168,24 +185,33 @@ func (s *state) applyJoin(m joinMsg) {
 			was := r.State
 			r.Instance, r.Known = n.Instance, true
 			s.endTask(r)
-			s.set(r, func() { r.State = Started })
+			s.set(r, func() { r.State, r.Flags = Started, withPartial(r.Flags, slices.Contains(m.partial, r.Name)) })
 			s.decide(Decision{Service: r.Name, From: was, To: Started, Node: n.ID, Why: "was left running and is adopted"})
 		case r.Owner == n.ID && runs:
 			r.Instance = n.Instance
 			s.give(r, taskStop)
 		case r.Owner == n.ID:
 			s.ownerStopped(r, "does not run on "+n.Name+" any more")
-		case r.Owner == 0 && !r.Known && runs:
+		case r.Owner == 0 && !r.Known && r.State != Failed && runs:
 			was := r.State
 			r.Instance, r.Known = n.Instance, true
-			s.set(r, func() { r.State, r.Owner = Started, n.ID })
+			s.set(r, func() {
+				r.State, r.Owner, r.Flags = Started, n.ID, withPartial(r.Flags, slices.Contains(m.partial, r.Name))
+			})
 			s.decide(Decision{Service: r.Name, From: was, To: Started, Node: n.ID, Why: "was left running and is adopted"})
-		case r.Owner == 0 && !r.Known && failed:
+		case r.Owner == 0 && !r.Known && r.State != Failed && failed:
 			r.LastOwner, r.Known = n.ID, true
 			s.markFailed(r, Fail)
 		}
 	}
 	s.evaluate(n.ID, true)
+}
+
+func withPartial(f Flags, partial bool) Flags {
+	if partial {
+		return f | Partial
+	}
+	return f &^ Partial
 }
 
 // endTask forgets what the owner had to do, and what should have followed.
@@ -205,16 +231,25 @@ func (s *state) ownerStopped(r *record, why string) {
 	stopping := r.Task == taskStop
 	s.endTask(r)
 	s.set(r, func() { r.LastOwner, r.Owner, r.State = r.Owner, 0, Stopped; r.Flags &^= Partial })
-	r.Instance, r.Known = 0, true
+	// Others that failed with the owner may have taken it over from it before
+	// anybody here could know.
+	r.Instance, r.Known = 0, len(s.unknownNodes()) == 0
 	s.decide(Decision{Service: r.Name, From: was, To: Stopped, Why: why})
 	switch {
 	case removed:
 		s.drop(r)
 	case stopping && follow == thenDisabled:
 		s.set(r, func() { r.State = Disabled })
-	case migrating && s.usable(s.node(target)) && target != n.ID && r.Flags&Frozen == 0:
+	case migrating && target != n.ID:
 		// The guest may be there already; its agent finds out.
-		s.startOn(r, target, "the migration from "+n.Name+" may have been completed")
+		t := s.node(target)
+		r.Known = true
+		if t.alive() {
+			s.startOn(r, target, "the migration from "+n.Name+" may have been completed")
+			return
+		}
+		s.set(r, func() { r.State, r.Owner = Started, target })
+		s.decide(Decision{Service: r.Name, From: Stopped, To: Started, Node: target, Why: "the migration from " + n.Name + " may have been completed"})
 	}
 }
 
@@ -302,8 +337,8 @@ func (s *state) leftIsEnough(n *node) bool {
 	return true
 }
 
-// applyAssume: a member of the cluster whose rgmanager did not show up in
-// FreshWait runs nothing from before.
+// applyAssume: a member of the cluster whose rgmanager is not there runs nothing
+// from before.
 func (s *state) applyAssume(id cluster.NodeID) {
 	n := s.node(id)
 	if n == nil || n.Known || n.Member {

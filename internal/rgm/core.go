@@ -49,6 +49,7 @@ type Core struct {
 	hadQuorum bool
 
 	phase phase
+	life  uint32 // how often it set out to join
 	// emergency says why everything is being stopped; "" if it is not.
 	emergency      string
 	emergencySince time.Time
@@ -73,6 +74,7 @@ type Core struct {
 	tree      map[string]*restree.Node
 	names     []string // of locals, sorted
 	freshAt   time.Time
+	waitsFor  string // what was logged
 	seenSince map[cluster.NodeID]time.Time
 
 	locals  map[string]*local
@@ -137,6 +139,45 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 
 // Next is when a Tick is due at the latest.
 func (c *Core) Next() time.Time { return c.now.Add(TickEvery) }
+
+// Alive is a Tick of a process with nothing to do at that time: the node was
+// not paused until now. Simulations use it to leave out ticks.
+func (c *Core) Alive(now time.Time) {
+	if !c.last.IsZero() {
+		c.last = now
+	}
+}
+
+// Wake is when something is due by time alone, and false if nothing is.
+// Without checks, those of healthy services are left out.
+func (c *Core) Wake(checks bool) (at time.Time, any bool) {
+	add := func(t time.Time) {
+		if !any || t.Before(at) {
+			at, any = t, true
+		}
+	}
+	if c.emergency != "" {
+		add(c.emergencySince.Add(StopLimit + time.Second))
+	}
+	if c.phase == phaseReady && c.st.lowest() == c.self.Node {
+		for _, r := range c.st.ordered() {
+			if r.RetryAt != 0 && r.State == Stopped && r.Task == noTask {
+				add(time.Unix(r.RetryAt+1, 0))
+			}
+		}
+		if c.opt.AssumeIdle > 0 && len(c.st.unknownNodes()) > 0 {
+			add(c.now.Add(time.Second))
+		}
+	}
+	if checks {
+		for _, l := range c.locals {
+			if l.started && l.job == nil && !l.due.IsZero() {
+				add(l.due)
+			}
+		}
+	}
+	return at, any
+}
 
 func (c *Core) do(a Action) { c.out = append(c.out, a) }
 
@@ -389,7 +430,7 @@ func (c *Core) react() {
 		c.tellView()
 		c.tellSafe()
 		c.tellConfig()
-		if me := c.me(); me != nil && me.Joined && c.phase == phaseJoining {
+		if me := c.me(); me != nil && me.Joined && me.Life == c.life && c.phase == phaseJoining {
 			c.phase = phaseReady
 			c.freshAt = c.now
 		} else if c.phase == phaseReady && (me == nil || !me.Joined) {
@@ -465,10 +506,16 @@ func (c *Core) housekeeping() {
 	if c.phase != phaseReady || c.st.lowest() != c.self.Node || !c.mayAct() {
 		return
 	}
-	for _, id := range c.st.unknownNodes() {
+	unknown := c.st.unknownNodes()
+	if names := c.st.names(unknown); names != c.waitsFor {
+		if c.waitsFor = names; names != "" {
+			c.log(LevelNotice, "", "Services wait until rgmanager runs on %s, or it is known to be off", names)
+		}
+	}
+	for _, id := range unknown {
 		n := c.st.node(id)
 		since, there := c.seenSince[id]
-		if !n.Member && there && c.now.Sub(since) >= FreshWait && c.now.Sub(c.freshAt) >= FreshWait {
+		if !n.Member && there && c.opt.AssumeIdle > 0 && c.now.Sub(since) >= c.opt.AssumeIdle && c.now.Sub(c.freshAt) >= c.opt.AssumeIdle {
 			c.command(fmt.Sprint(cmdAssume, id), assumeMsg(unix(c.now), id))
 		}
 	}

@@ -25,6 +25,13 @@ type Options struct {
 	// engine's token, and longer than the time between two Ticks. 0 means
 	// DefaultPause.
 	Pause time.Duration
+	// AssumeIdle is how long the members of the cluster whose rgmanager is not
+	// there are waited for after the first one of the group came, until they are
+	// taken to run no service. 0 means for ever: until their rgmanager comes,
+	// they are known to be off, or a person says so (AssumeIdleRequest). A
+	// process that was killed, or is still stopping after its engine ended, may
+	// have left services running for any time.
+	AssumeIdle time.Duration
 	// Debug logs what rgmanager logs at its debug level, too.
 	Debug bool
 }
@@ -37,11 +44,6 @@ const (
 	// TickEvery is how often a Tick must come at least. Ours: well below
 	// DefaultPause.
 	TickEvery = 500 * time.Millisecond
-	// FreshWait is how long services that nobody knows anything about wait for
-	// members of the cluster whose rgmanager is not there: it may be
-	// restarting, with services running. Ours: systemd restarts a daemon within
-	// 1 s.
-	FreshWait = 10 * time.Second
 	// RetryAfter is how long a service waits that no node could start, before it
 	// is tried again without any other reason. Ours; rgmanager waits for the
 	// next change of members.

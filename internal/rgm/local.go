@@ -44,9 +44,11 @@ type local struct {
 	update *restree.Node
 	// initDone: it was stopped once, checked is when the last check began.
 	initDone bool
-	check    bool
-	due      time.Time // of the next check; zero if it has to be found out
-	partial  restree.Result
+	// looked is the life in which a guest was looked for.
+	looked  uint32
+	check   bool
+	due     time.Time // of the next check; zero if it has to be found out
+	partial restree.Result
 }
 
 // job is an operation on the tree of a service, on its way.
@@ -115,6 +117,13 @@ func (c *Core) begin(l *local, op restree.Op, why purpose, t task, target string
 	if op == restree.Start || op == restree.Convalesce || op == restree.CondStart {
 		l.hands = true
 		c.save()
+	}
+	if why == forAdopt {
+		l.node.All((*restree.Node).Recheck)
+	}
+	if op == restree.Stop {
+		// All of it: no part is left out of the next start.
+		l.node.All(func(n *restree.Node) { n.Quiesce, n.NeedStart = false, false })
 	}
 	sh := restree.Shell{Now: func() time.Time { return c.now }, Target: target, Note: func(kind restree.Kind, text string) {
 		if kind == restree.KindWarning {
@@ -220,7 +229,7 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 		if ok {
 			l.hands, l.started, l.stuck = false, false, false
 		} else {
-			l.stuck = true
+			l.stuck, l.started = true, false
 		}
 	}
 	if j.kill && j.op != restree.Stop {
@@ -280,11 +289,12 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 		}
 	case forAdopt:
 		l.initDone = true
-		if ok && res == 0 {
-			l.hands, l.started = true, true
+		if ok {
+			// What is optional and failed is repaired by the next check.
+			l.hands, l.started, l.check = true, true, true
 			l.node.Adopt()
 		} else {
-			l.started, l.hands = false, true
+			l.started = false // what was in hand is stopped next
 		}
 	case forDisowned:
 		if !ok && c.emergency == "" {
@@ -392,7 +402,7 @@ func (c *Core) stopAll() {
 func (c *Core) enter() {
 	me := c.me()
 	if c.phase == phaseWait {
-		if c.emergency != "" || c.suspect || c.config == nil || !c.quorate() || me == nil || !me.Member || !me.Quorate || c.shutdown != nil ||
+		if c.emergency != "" || c.suspect || c.config == nil || !c.quorate() || me == nil || !me.Member || !me.Quorate || c.shutdown != nil && (c.shutdown.Keep || !c.inited) ||
 			len(c.st.policy.Nodes) == 0 {
 			return
 		}
@@ -408,12 +418,13 @@ func (c *Core) enter() {
 			}
 		}
 		c.phase = phaseInit
+		c.life++
 	}
 	if c.phase != phaseInit {
 		return
 	}
 	busy := false
-	m := joinMsg{config: c.pol.Version, sum: c.pol.Sum}
+	m := joinMsg{life: c.life, leaving: c.shutdown != nil, config: c.pol.Version, sum: c.pol.Sum}
 	for _, name := range c.localNames() {
 		l := c.locals[name]
 		if l.job == nil && !c.suspect {
@@ -424,6 +435,13 @@ func (c *Core) enter() {
 			busy = true
 		case l.started && !l.stuck:
 			m.running = append(m.running, name)
+			if l.node != nil {
+				partial := false
+				l.node.All(func(n *restree.Node) { partial = partial || n.State == restree.Disabled })
+				if partial {
+					m.partial = append(m.partial, name)
+				}
+			}
 		case l.hands:
 			m.failed = append(m.failed, name)
 			if r := c.st.records[name]; r != nil && r.Known {
@@ -440,7 +458,8 @@ func (c *Core) enter() {
 	}
 	c.phase = phaseJoining
 	for _, l := range c.locals {
-		l.report, l.failed = 0, false
+		// What the state wants from now on is counted anew.
+		l.report, l.failed, l.epoch = 0, false, 0
 	}
 	c.command("join", m.encode(unix(c.now)))
 }
@@ -458,9 +477,13 @@ func (c *Core) sort(l *local) {
 		// cluster ended, or others have it.
 		l.started = false
 		c.begin(l, restree.Stop, forDisowned, noTask, "")
+	case !l.hands && l.node != nil && l.node.KeepOnAdd() && l.looked != c.life:
+		// A guest that runs is left alone; it may have come by a migration.
+		l.looked = c.life
+		c.begin(l, restree.Status, forAdopt, noTask, "")
 	case !c.inited && !l.hands && !l.initDone:
 		l.initDone = true
-		if !c.opt.SkipInit && l.node != nil && !l.node.KeepOnAdd() {
+		if l.node != nil && !c.opt.SkipInit && !l.node.KeepOnAdd() {
 			c.begin(l, restree.Stop, forInit, noTask, "")
 		}
 	}
@@ -733,6 +756,8 @@ func (c *Core) end() {
 				return
 			}
 		}
+	case c.inited && !c.lost && c.quorum.Quorate:
+		return // it joins first, or the state is about to be current
 	default:
 		if c.emergency == "" {
 			for _, l := range c.locals {

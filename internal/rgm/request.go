@@ -28,6 +28,14 @@ func (s *state) request(q queued) {
 		}
 		done(OK)
 		return
+	case AssumeIdleRequest:
+		if n := s.node(q.Target); n == nil || n.Member || n.Known {
+			done(Invalid)
+			return
+		}
+		s.applyAssume(q.Target)
+		done(OK)
+		return
 	case QueryLock:
 		if s.locked {
 			done(Yes)

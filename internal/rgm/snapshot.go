@@ -22,6 +22,7 @@ func (s *state) snapshot() []byte {
 		w.node(n.ID)
 		w.text(n.Name)
 		w.u32(n.Instance)
+		w.u32(n.Life)
 		var bits uint8
 		for i, b := range []bool{n.Member, n.Joined, n.Quorate, n.Leaving, n.Known, n.Safe} {
 			if b {
@@ -152,8 +153,8 @@ func restore(b []byte) (*state, error) {
 	s := newState()
 	s.setPolicy(r.policy())
 	s.locked, s.ring, s.serial, s.began, s.nextDec = r.bool(), r.u64(), r.u64(), r.i64(), r.u64()
-	for range r.count(maxNodes, 35) {
-		n := &node{ID: r.node(), Name: r.text(), Instance: r.u32()}
+	for range r.count(maxNodes, 39) {
+		n := &node{ID: r.node(), Name: r.text(), Instance: r.u32(), Life: r.u32()}
 		bits := r.u8()
 		for i, b := range []*bool{&n.Member, &n.Joined, &n.Quorate, &n.Leaving, &n.Known, &n.Safe} {
 			*b = bits&(1<<i) != 0

@@ -63,8 +63,8 @@ type record struct {
 	FailedOn cluster.NodeID
 	// Removed: not in the configuration any more.
 	Removed bool
-	// Known: it has been started or found stopped by everybody, so that it
-	// runs nowhere without this state knowing.
+	// Known: it runs nowhere without this state knowing. If not, it is not
+	// started while there are nodes of which it is not known what they run.
 	Known bool
 	// RetryAt is when to try again what nobody could start, Unix seconds; 0
 	// for never.
@@ -89,9 +89,12 @@ type node struct {
 	ID       cluster.NodeID
 	Name     string
 	Instance uint32
+	// Life is that of its last join.
+	Life uint32
 	// Member of the group. Joined: it is ready, and its part is quorate.
 	Member, Joined, Quorate, Leaving bool
-	// Known: what it runs is known, or that it runs nothing.
+	// Known: what it runs is known, or that it runs nothing. Of a node that
+	// failed it is not: its part of the cluster may go on.
 	Known bool
 	// For one that is no member: the ring in which it went and why, and
 	// whether it is known to be off since.

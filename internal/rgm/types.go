@@ -112,6 +112,9 @@ const (
 	Freeze       Kind = 23
 	Unfreeze     Kind = 24
 	Convalesce   Kind = 26
+	// AssumeIdleRequest is a person's word that the node Target, a member of
+	// the cluster without rgmanager, runs no service. Ours.
+	AssumeIdleRequest Kind = 100
 )
 
 // String returns the name that rgmanager logs.

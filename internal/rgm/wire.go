@@ -235,18 +235,26 @@ func decodeView(r *reader) (m viewMsg, err error) {
 }
 
 type joinMsg struct {
+	// life tells the joins of one process apart.
+	life uint32
+	// leaving: it only comes to say that it runs nothing any more.
+	leaving bool
 	config  uint64
 	sum     uint64
 	running []string // started, checked
 	failed  []string // could not be stopped
+	partial []string // of those that run, without some optional parts
 }
 
 func (m joinMsg) encode(now int64) []byte {
 	w := newWriter(cmdJoin, now)
+	w.u32(m.life)
+	w.bool(m.leaving)
 	w.u64(m.config)
 	w.u64(m.sum)
 	w.texts(m.running)
 	w.texts(m.failed)
+	w.texts(m.partial)
 	return w.b
 }
 
@@ -265,7 +273,7 @@ func (r *reader) texts() (out []string) {
 }
 
 func decodeJoin(r *reader) (m joinMsg, err error) {
-	m = joinMsg{r.u64(), r.u64(), r.texts(), r.texts()}
+	m = joinMsg{r.u32(), r.bool(), r.u64(), r.u64(), r.texts(), r.texts(), r.texts()}
 	return m, r.end()
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package rgmsim
+
+const raceDetector = false

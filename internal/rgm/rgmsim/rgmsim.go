@@ -1,0 +1,643 @@
+// Package rgmsim runs the resource group managers of a whole cluster in virtual
+// time on one cluster.conf: the cores of production on a simulated engine
+// (package clustersim), with simulated resource agents, machines and fencing.
+// Faults come at random from a seed, and what must never happen is watched at
+// every step:
+//
+//	result := rgmsim.Run(rgmsim.Config{Conf: cfg, Rules: rules, Seed: 7, Faults: time.Hour})
+//	for _, v := range result.Violations { ... }
+//
+// Equal seeds and configurations give equal runs. What it leaves out: real
+// agents, the daemons of fencing (a machine is fenced after a random time, by
+// any quorate part that does not see it), and the content of services.
+package rgmsim
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/cluster/clustersim"
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/rgm"
+)
+
+// Config describes a run.
+type Config struct {
+	Conf *clusterconf.Config
+	// Rules of the resource types; they are not changed.
+	Rules restree.Rules
+	// Updates are later versions of the configuration, which some runs switch
+	// to one after the other.
+	Updates []*clusterconf.Config
+	Seed    uint64
+	// Faults is how long faults happen; afterwards everything is repaired and
+	// the services have Settle (0 means DefaultSettle) to be well again.
+	Faults, Settle time.Duration
+	// Every is the mean time between faults; 0 means 12 s.
+	Every time.Duration
+	// Trace keeps a timeline and the spans for a picture.
+	Trace bool
+	// Calm leaves out what only people do: requests, and restarts of daemons.
+	Calm bool
+}
+
+// DefaultSettle is longer than the slowest repair: a boot (60 s), a fencing
+// that begins then, retries of services (RetryAfter), twice.
+const DefaultSettle = 8 * time.Minute
+
+// Line is an entry of the timeline.
+type Line struct {
+	At time.Duration
+	// Node is 0 for what is outside of all nodes.
+	Node cluster.NodeID
+	// Fault: made by the simulation; otherwise it is a line of the node's log.
+	Fault bool
+	Level slog.Level
+	Text  string
+}
+
+// Span is a bar of the picture: a service that runs on a node, or a node that
+// is "off" or "frozen".
+type Span struct {
+	Node     cluster.NodeID
+	What     string
+	From, To time.Duration
+}
+
+// ServiceStats is what became of a service.
+type ServiceStats struct {
+	Name string
+	// Up is how long it ran, of the time since it first ran; Longest is its
+	// longest outage.
+	Up, Total, Longest time.Duration
+	Outages, Moves     int
+}
+
+// Result is a finished run.
+type Result struct {
+	Seed       uint64
+	Violations []string
+	Services   []ServiceStats
+	Faults     int
+	Length     time.Duration
+	Lines      []Line
+	Spans      []Span
+}
+
+// world is a run.
+type world struct {
+	cfg      Config
+	sim      *clustersim.Sim
+	rng      *rand.Rand
+	hosts    []*host
+	services []*service
+	res      *Result
+	calm     bool // faults are over
+	seen     map[string]bool
+	version  int // of Updates
+	faults   int
+	fenceBad time.Duration // fencing fails until then
+	askID    uint64
+	looking  bool
+}
+
+// service is what the world knows of one.
+type service struct {
+	name      string
+	parts     []string // resources with a start action
+	checked   []string // those of them with a status action
+	domain    *restree.Domain
+	autostart bool
+	depend    string
+	policy    string
+	maybe     map[cluster.NodeID]bool // where it may run, as far as anybody can know
+
+	node      cluster.NodeID // where it runs wholly, 0 for nowhere
+	last      cluster.NodeID
+	since     time.Duration // of the present state
+	began     bool
+	first     time.Duration
+	stats     ServiceStats
+	keepOnAdd bool // not stopped when rgmanager starts
+}
+
+// host is a machine.
+type host struct {
+	w       *world
+	id      cluster.NodeID
+	name    string
+	power   bool
+	life    int
+	engine  bool
+	proc    *proc
+	kept    []rgm.Kept
+	parts   map[string]condition
+	late    []func() // what waits while it is frozen
+	paused  bool     // since its rgmanager was last stepped
+	offRing uint64   // known to be off as of this ring; 0 for not
+	offNow  bool
+	startBad, stopBad,
+	slow map[string]time.Duration // agents fail or hang until then
+	offFrom, frozenFrom time.Duration
+	shooting            bool
+}
+
+// condition of a part of a service on a host.
+type condition uint8
+
+const (
+	down condition = iota
+	partly
+	up
+	broken // runs, but a check fails
+)
+
+// proc is a process of rgmanager.
+type proc struct {
+	h       *host
+	core    *rgm.Core
+	engine  cluster.Engine
+	group   cluster.Group
+	early   []cluster.Event
+	dead    bool
+	quorate bool
+	ring    ring
+	runs    map[uint64]*run
+	wake    uint64
+	told    map[cluster.NodeID]uint64 // that a host is off as of a ring
+	doing   bool
+	waiting []rgm.Event
+}
+
+// run is an agent that runs.
+type run struct{ over bool }
+
+// staleLag is how long the engine may take to tell a node what others know
+// already: some of clustersim's delays of 1 ms.
+const staleLag = 20 * time.Millisecond
+
+// epoch is the time of day at which runs begin.
+func epoch() time.Time { return time.Unix(1_000_000_000, 0).UTC() }
+
+// Run runs one seed.
+func Run(cfg Config) *Result {
+	if cfg.Settle <= 0 {
+		cfg.Settle = DefaultSettle
+	}
+	if cfg.Every <= 0 {
+		cfg.Every = 12 * time.Second
+	}
+	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72676d)), res: &Result{Seed: cfg.Seed}, seen: map[string]bool{}}
+	c := cfg.Conf
+	sc := clustersim.Config{TwoNode: c.Cman.TwoNode && len(c.Nodes) == 2, Seed: cfg.Seed, Token: c.Totem.Token}
+	if c.Cman.ExpectedVotes > 0 && c.Quorumd == nil {
+		sc.Expected = c.Cman.ExpectedVotes
+	}
+	for _, n := range c.Nodes {
+		sc.Nodes = append(sc.Nodes, clustersim.NodeConfig{ID: cluster.NodeID(n.ID), Name: n.Name, Votes: n.Votes})
+		w.hosts = append(w.hosts, &host{w: w, id: cluster.NodeID(n.ID), name: n.Name})
+	}
+	slices.SortFunc(w.hosts, func(a, b *host) int { return int(a.id) - int(b.id) })
+	w.sim = clustersim.New(sc)
+	w.learn(c)
+	for _, h := range w.hosts {
+		w.sim.After(w.upTo(3*time.Second), func() { h.boot() })
+	}
+	start := 20 * time.Second
+	end := start + cfg.Faults
+	w.sim.At(start, func() { w.nextFault(end) })
+	w.sim.Run(end)
+	w.repair()
+	w.sim.Run(cfg.Settle)
+	if w.judge(); len(w.res.Violations) > 0 {
+		w.dump()
+	}
+	w.finish()
+	return w.res
+}
+
+func (w *world) now() time.Time { return epoch().Add(w.sim.Now()) }
+
+// upTo is a random time up to d.
+func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rng.Int64N(int64(d) + 1)) }
+
+// between is a random time.
+func (w *world) between(a, b time.Duration) time.Duration { return a + w.upTo(b-a) }
+
+func (w *world) chance(percent int) bool { return w.rng.IntN(100) < percent }
+
+// learn takes the services of a configuration over.
+func (w *world) learn(c *clusterconf.Config) {
+	set := c.Set(w.cfg.Rules)
+	for _, n := range set.Tree {
+		s := w.service(n.ID())
+		if s == nil {
+			s = &service{name: n.ID(), maybe: map[cluster.NodeID]bool{}}
+			s.stats.Name = n.ID()
+			w.services = append(w.services, s)
+		}
+		s.parts, s.checked, s.keepOnAdd = nil, nil, n.KeepOnAdd()
+		n.All(func(x *restree.Node) {
+			if x.Resource.Rule.HasAction("start") && !slices.Contains(s.parts, x.ID()) {
+				s.parts = append(s.parts, x.ID())
+				if x.Resource.Rule.HasAction("status") {
+					s.checked = append(s.checked, x.ID())
+				}
+			}
+		})
+		if v, ok := n.Value("domain"); ok {
+			s.domain = set.Domain(v)
+		}
+		a, ok := n.Value("autostart")
+		s.autostart = !ok || a != "0" && a != "no"
+		s.depend, _ = n.Value("depend")
+		s.policy, _ = n.Value("recovery")
+	}
+}
+
+func (w *world) service(name string) *service {
+	for _, s := range w.services {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+func (w *world) host(id cluster.NodeID) *host {
+	for _, h := range w.hosts {
+		if h.id == id {
+			return h
+		}
+	}
+	return nil
+}
+
+func (w *world) line(id cluster.NodeID, fault bool, level slog.Level, format string, args ...any) {
+	if w.cfg.Trace {
+		w.res.Lines = append(w.res.Lines, Line{w.sim.Now(), id, fault, level, fmt.Sprintf(format, args...)})
+	}
+}
+
+// violation keeps what must not happen, each kind of it once.
+func (w *world) violation(rule, format string, args ...any) {
+	text := fmt.Sprintf("%v %s: ", w.sim.Now().Round(time.Millisecond), rule) + fmt.Sprintf(format, args...)
+	w.line(0, true, slog.LevelError, "VIOLATION %s", text)
+	if !w.seen[rule] {
+		w.seen[rule] = true
+		w.res.Violations = append(w.res.Violations, text)
+	}
+}
+
+// boot switches a machine on.
+func (h *host) boot() {
+	if h.power {
+		return
+	}
+	h.w.line(h.id, true, rgm.LevelInfo, "%s boots", h.name)
+	h.span("off", h.offFrom)
+	h.power, h.offNow, h.offRing = true, false, 0
+	h.life++
+	h.parts = map[string]condition{}
+	h.startBad, h.stopBad, h.slow = map[string]time.Duration{}, map[string]time.Duration{}, map[string]time.Duration{}
+	h.kept, h.late, h.paused = nil, nil, false
+	for _, s := range h.w.services {
+		if s.keepOnAdd {
+			delete(s.maybe, h.id)
+		}
+	}
+	h.w.sim.Start(h.id)
+	h.engine = true
+	life := h.life
+	h.w.sim.After(h.w.between(500*time.Millisecond, 2*time.Second), func() { h.startProc(life) })
+}
+
+// off switches a machine off, at once.
+func (h *host) off(why string) {
+	if !h.power {
+		return
+	}
+	h.w.line(h.id, true, rgm.LevelInfo, "%s is off: %s", h.name, why)
+	h.endSpans()
+	h.power, h.engine = false, false
+	h.life++
+	h.offFrom = h.w.sim.Now()
+	if h.w.sim.Frozen(h.id) {
+		h.span("frozen", h.frozenFrom)
+	}
+	h.late = nil
+	if h.proc != nil {
+		h.proc.dead = true
+		h.proc = nil
+	}
+	h.w.sim.Crash(h.id)
+	clear(h.parts)
+	h.w.observe()
+}
+
+// bootLater lets a machine come back.
+func (h *host) bootLater() {
+	life := h.life
+	h.w.sim.After(h.w.between(20*time.Second, 60*time.Second), func() {
+		if h.life == life {
+			h.boot()
+		}
+	})
+}
+
+// run does something on the machine now, or when it is thawed.
+func (h *host) run(do func()) {
+	if h.power && h.w.sim.Frozen(h.id) {
+		h.late = append(h.late, do)
+		return
+	}
+	do()
+}
+
+// startProc starts rgmanager.
+func (h *host) startProc(life int) {
+	h.run(func() {
+		if h.life != life || h.proc != nil || !h.power || !h.engine {
+			return
+		}
+		e, err := h.w.sim.Engine(h.id)
+		if err != nil {
+			return
+		}
+		p := &proc{h: h, engine: e, runs: map[uint64]*run{}, told: map[cluster.NodeID]uint64{}}
+		if p.group, err = e.Join(rgm.Group, p.event); err != nil {
+			return
+		}
+		h.proc = p
+		pause := rgm.DefaultPause
+		if t := h.w.cfg.Conf.Totem.Token; t > 0 {
+			pause = min(pause, t/2)
+		}
+		p.core = rgm.New(rgm.Options{Self: p.group.Self(), Name: h.name, Kept: h.kept, Pause: pause})
+		h.paused = false
+		conf := h.w.cfg.Conf
+		if h.w.version > 0 {
+			conf = h.w.cfg.Updates[h.w.version-1]
+		}
+		p.step(rgm.Config{Config: conf, Set: conf.Set(h.w.cfg.Rules)})
+		for _, o := range h.w.hosts {
+			if o.offNow {
+				p.step(rgm.NodeSafe{Node: o.id, Ring: o.offRing})
+			}
+		}
+		if _, err := e.Watch(p.event); err != nil {
+			return
+		}
+	})
+}
+
+// kill ends rgmanager without a word, and its agents with it.
+func (p *proc) kill() {
+	p.end()
+	p.h.w.sim.Kill(p.engine)
+}
+
+func (p *proc) end() {
+	p.dead = true
+	if p.h.proc == p {
+		p.h.proc = nil
+	}
+}
+
+func (p *proc) event(ev cluster.Event) {
+	if p.core == nil {
+		p.early = append(p.early, ev)
+		return
+	}
+	switch ev := ev.(type) {
+	case cluster.Membership:
+		p.ring.seq, p.ring.members, p.ring.since = ev.Ring.Seq, ev.Members, p.h.w.sim.Now()
+		p.h.w.lookSoon()
+	case cluster.Quorum:
+		p.quorate, p.ring.quorate = ev.Quorate, ev.Quorate
+		p.h.w.lookSoon()
+	case cluster.Lost:
+		p.quorate, p.ring.quorate = false, false
+	}
+	p.step(rgm.Engine{Event: ev})
+}
+
+// step steps the core. Steps do not nest: what an action causes at once waits.
+func (p *proc) step(ev rgm.Event) {
+	p.waiting = append(p.waiting, ev)
+	if p.doing {
+		return
+	}
+	p.doing = true
+	for len(p.waiting) > 0 && !p.dead {
+		ev := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		if !p.h.paused {
+			p.core.Alive(p.h.w.now())
+		}
+		p.h.paused = false
+		for _, a := range p.core.Step(p.h.w.now(), ev) {
+			if p.dead {
+				break
+			}
+			p.act(a)
+		}
+	}
+	p.doing = false
+	if !p.dead {
+		p.sleep()
+	}
+}
+
+// sleep has the core woken when something is due.
+func (p *proc) sleep() {
+	p.wake++
+	n := p.wake
+	sick := false
+	for _, c := range p.h.parts {
+		sick = sick || c == broken
+	}
+	at, any := p.core.Wake(sick)
+	if !any {
+		return
+	}
+	d := max(at.Sub(p.h.w.now()), 10*time.Millisecond)
+	p.h.w.sim.After(d, func() {
+		p.h.run(func() {
+			if !p.dead && p.wake == n {
+				p.step(rgm.Tick{})
+			}
+		})
+	})
+}
+
+func (p *proc) act(a rgm.Action) {
+	h, w := p.h, p.h.w
+	switch a := a.(type) {
+	case rgm.Send:
+		// A group that is left or lost takes nothing more.
+		_ = p.group.Send(a.Payload)
+	case rgm.RunAgent:
+		p.agent(a)
+	case rgm.KillAgent:
+		if r := p.runs[a.ID]; r != nil {
+			life := h.life
+			w.sim.After(w.upTo(100*time.Millisecond), func() {
+				h.run(func() {
+					if !r.over && h.life == life && !p.dead {
+						r.over = true
+						p.step(rgm.AgentEnded{ID: a.ID, Exit: 1})
+					}
+				})
+			})
+		}
+	case rgm.Log:
+		if w.cfg.Trace && a.Level >= rgm.LevelInfo {
+			w.line(h.id, false, a.Level, "%s", a.Text)
+		}
+	case rgm.Save:
+		h.kept = a.Kept
+	case rgm.HardDown:
+		h.off("it went down by itself: " + a.Reason)
+		h.bootLater()
+	case rgm.Leave:
+		_ = p.group.Leave()
+	case rgm.Exit:
+		p.end()
+		_ = p.engine.Close()
+		life := h.life
+		w.sim.After(w.between(time.Second, 5*time.Second), func() { h.startProc(life) })
+	}
+}
+
+// agent runs a resource agent.
+func (p *proc) agent(a rgm.RunAgent) {
+	h, w := p.h, p.h.w
+	s := w.service(a.Service)
+	part := a.Call.Node.ID()
+	key := a.Service + "/" + part
+	now := w.sim.Now()
+	d := w.between(20*time.Millisecond, 1500*time.Millisecond)
+	exit := 0
+	switch a.Call.Action {
+	case "start":
+		w.checkStart(p, s)
+		s.maybe[h.id] = true
+		h.set(key, partly)
+		if now < h.startBad[a.Service] {
+			exit = 1
+		}
+	case "stop":
+		d = w.between(20*time.Millisecond, time.Second)
+		if h.parts[key] != down && now < h.stopBad[a.Service] {
+			exit = 1
+		}
+	case "status":
+		d = w.upTo(30 * time.Millisecond)
+		if c := h.parts[key]; c != up {
+			exit = 7
+		}
+	}
+	if now < h.slow[a.Service] && a.Call.Action != "status" {
+		d = w.between(2*time.Second, 40*time.Second)
+	}
+	r := &run{}
+	p.runs[a.ID] = r
+	life := h.life
+	w.sim.After(d, func() {
+		h.run(func() {
+			if r.over || h.life != life || p.dead {
+				return
+			}
+			r.over = true
+			delete(p.runs, a.ID)
+			switch {
+			case a.Call.Action == "start" && exit == 0:
+				h.set(key, up)
+			case a.Call.Action == "stop" && exit == 0:
+				h.set(key, down)
+				s.settle(h)
+			case a.Call.Action == "migrate":
+				if !h.migrated(s, a.Call.Target) {
+					exit = 150 // it still runs here
+				}
+			}
+			p.step(rgm.AgentEnded{ID: a.ID, Exit: exit})
+		})
+	})
+}
+
+// migrated moves all of a service to another host, if that is there.
+func (h *host) migrated(s *service, target string) bool {
+	for _, o := range h.w.hosts {
+		if o.name != target || !o.power || h.w.sim.Frozen(o.id) {
+			continue
+		}
+		for _, part := range s.parts {
+			h.set(s.name+"/"+part, down)
+			o.set(s.name+"/"+part, up)
+		}
+		s.maybe[o.id] = true
+		s.settle(h)
+		return true
+	}
+	return false
+}
+
+// set changes the condition of a part.
+func (h *host) set(key string, c condition) {
+	if c == down {
+		delete(h.parts, key)
+	} else {
+		h.parts[key] = c
+	}
+	h.w.observe()
+}
+
+// settle forgets that a service may run on a host where all of it was stopped.
+func (s *service) settle(h *host) {
+	for _, part := range s.parts {
+		if h.parts[s.name+"/"+part] != down {
+			return
+		}
+	}
+	delete(s.maybe, h.id)
+}
+
+// checkStart is what has to hold whenever something of a service is started.
+func (w *world) checkStart(p *proc, s *service) {
+	h := p.h
+	for id := range s.maybe {
+		if id == h.id {
+			continue
+		}
+		o := w.host(id)
+		for _, part := range s.parts {
+			if o.power && o.parts[s.name+"/"+part] != down {
+				w.violation("two nodes", "%s is started on %s while %s of it runs on %s", s.name, h.name, part, o.name)
+			}
+		}
+		w.violation("before fencing", "%s is started on %s while it is not known that %s does not run it", s.name, h.name, o.name)
+	}
+	if !p.quorate {
+		w.violation("without quorum", "%s is started on %s", s.name, h.name)
+	}
+	if d := s.domain; d != nil && d.Restricted {
+		if !slices.ContainsFunc(d.Nodes, func(n restree.DomainNode) bool { return cluster.NodeID(n.ID) == h.id }) {
+			w.violation("restricted domain", "%s is started on %s", s.name, h.name)
+		}
+	}
+	// With two_node both sides of a split go on.
+	if mine, ok := w.ringOf(h); ok && !w.cfg.Conf.Cman.TwoNode {
+		for _, o := range w.hosts {
+			if r, ok := w.ringOf(o); ok && o != h && r.quorate && r.seq > mine.seq && w.sim.Now()-r.since > staleLag && !slices.Contains(r.members, h.id) {
+				w.violation("stale node", "%s starts something of %s while the cluster went on without it", h.name, s.name)
+			}
+		}
+	}
+}

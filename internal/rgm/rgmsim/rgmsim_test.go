@@ -1,0 +1,131 @@
+package rgmsim
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
+)
+
+var (
+	oneSeed  = flag.Int64("rgm.seed", -1, "run one seed and print its timeline")
+	allSeeds = flag.Uint64("rgm.seeds", 0, "run so many seeds")
+	from     = flag.Uint64("rgm.from", 0, "first seed")
+)
+
+// confs are the clusters that seeds run on in turn.
+func confs() []string {
+	return []string{
+		// Three nodes, all kinds of domains and policies.
+		`<cluster name="three" config_version="1"><clusternodes>
+<clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/><clusternode name="c" nodeid="3"/></clusternodes>
+<totem token="3000"/><rm>
+<failoverdomains><failoverdomain name="ab" restricted="1" ordered="1"><failoverdomainnode name="a" priority="1"/><failoverdomainnode name="b" priority="2"/></failoverdomain>
+<failoverdomain name="c" ordered="1" nofailback="1"><failoverdomainnode name="c" priority="1"/><failoverdomainnode name="a" priority="2"/></failoverdomain></failoverdomains>
+<service name="web" domain="ab" recovery="relocate"><ip address="10.0.0.1"/><script name="s1" file="/s1"/></service>
+<service name="db" domain="c" max_restarts="2" restart_expire_time="60"><fs name="f" device="/dev/d" mountpoint="/m"><script name="s2" file="/s2" VARIABLE="1"/></fs></service>
+<service name="app" depend="service:db"><script name="s3" file="/s3"/></service></rm></cluster>`,
+		// Two nodes, where each side has quorum in its own eyes.
+		`<cluster name="two" config_version="1"><cman two_node="1" expected_votes="1"/><clusternodes>
+<clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/></clusternodes><totem token="3000"/><rm>
+<failoverdomains><failoverdomain name="d" ordered="1"><failoverdomainnode name="a" priority="1"/><failoverdomainnode name="b" priority="2"/></failoverdomain></failoverdomains>
+<service name="web" domain="d"><ip address="10.0.0.1"/><script name="s1" file="/s1"/></service>
+<service name="db" recovery="restart"><script name="s2" file="/s2" VARIABLE="1"/></service></rm></cluster>`,
+		// Exclusive services, guests, optional parts.
+		`<cluster name="four" config_version="1"><clusternodes>
+<clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/><clusternode name="c" nodeid="3"/><clusternode name="d" nodeid="4"/></clusternodes>
+<totem token="3000"/><rm CENTRAL>
+<failoverdomains><failoverdomain name="v" ordered="1"><failoverdomainnode name="b" priority="1"/></failoverdomain></failoverdomains>
+<service name="only" exclusive="1"><script name="s1" file="/s1"/></service>
+<service name="parts" recovery="restart"><script name="s2" file="/s2"/><script name="s3" file="/s3" __independent_subtree="2" VARIABLE="1"/></service>
+<vm name="guest" domain="v" migrate="live"/></rm></cluster>`,
+	}
+}
+
+type scene struct {
+	conf    *clusterconf.Config
+	updates []*clusterconf.Config
+}
+
+func scenes(t testing.TB) []scene {
+	var out []scene
+	read := func(text string) *clusterconf.Config {
+		doc, err := clusterconf.Parse("cluster.conf", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clusterconf.Decode(doc)
+	}
+	all := confs()
+	all = append(all, all[2])
+	for i, text := range all {
+		text = strings.Replace(text, " CENTRAL", map[bool]string{true: ` central_processing="1"`}[i == 3], 1)
+		first := strings.Replace(text, ` VARIABLE="1"`, "", 1)
+		s := scene{conf: read(first)}
+		// The second version changes a script in a service, the third the
+		// service itself.
+		v2 := strings.Replace(strings.Replace(text, `config_version="1"`, `config_version="2"`, 1), ` VARIABLE="1"`, ` service_name="x"`, 1)
+		v3 := strings.Replace(strings.Replace(v2, `config_version="2"`, `config_version="3"`, 1), `<service name="web"`, `<service name="web" nfslock="1"`, 1)
+		s.updates = append(s.updates, read(v2), read(v3))
+		out = append(out, s)
+	}
+	return out
+}
+
+func runSeed(all []scene, rules restree.Rules, seed uint64, trace bool) *Result {
+	s := all[seed%uint64(len(all))]
+	return Run(Config{Conf: s.conf, Updates: s.updates, Rules: rules, Seed: seed, Faults: 50 * time.Second, Every: 4 * time.Second, Trace: trace})
+}
+
+// TestSeeds runs random faults against whole clusters. A failure names its
+// seed; -rgm.seed shows its timeline.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	all, rules := scenes(t), restree.Builtin()
+	if *oneSeed >= 0 {
+		r := runSeed(all, rules, uint64(*oneSeed), true)
+		for _, l := range r.Lines {
+			fmt.Println(l)
+		}
+		for _, v := range r.Violations {
+			t.Error(v)
+		}
+		return
+	}
+	seeds := uint64(20000)
+	if raceDetector {
+		seeds = 400
+	}
+	if testing.Short() {
+		seeds = 200
+	}
+	if *allSeeds > 0 {
+		seeds = *allSeeds
+	}
+	var next atomic.Uint64
+	next.Store(*from)
+	var bad atomic.Int32
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				seed := next.Add(1) - 1
+				if seed >= *from+seeds || bad.Load() >= 5 {
+					return
+				}
+				if r := runSeed(all, rules, seed, false); len(r.Violations) > 0 {
+					bad.Add(1)
+					t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run TestSeeds -rgm.seed %d):\n%s", seed, seed, strings.Join(r.Violations, "\n"))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
