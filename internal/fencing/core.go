@@ -80,13 +80,13 @@ type Core struct {
 
 // sent is what was sent to the group and not yet seen to come back.
 type sent struct {
-	clean, join, leave bool
-	start, complete    uint64
-	race               bool
-	weight             uint32
-	disk               cluster.NodeID
-	ack                uint64
-	acked              bool
+	clean, join, leave, stale bool
+	start, complete           uint64
+	race                      bool
+	weight                    uint32
+	disk                      cluster.NodeID
+	ack                       uint64
+	acked                     bool
 }
 
 type unfencing uint8
@@ -230,9 +230,9 @@ func (m *machine) Fresh() bool { return !m.stateful }
 // Step takes an event at a time and returns what to do. Times must not go
 // backwards.
 func (c *Core) Step(now time.Time, ev Event) []Action {
-	if gap := now.Sub(c.now); len(c.jobs) > 0 && gap > c.cfg.Token/2 {
-		// Paused for about as long as it takes the others to call this node
-		// failed: the engine may have news that this Step does not know of.
+	if gap := now.Sub(c.now); len(c.jobs) > 0 && gap >= c.cfg.Token {
+		// Paused for as long as it takes the others to call this node failed:
+		// the engine may have news that this Step does not know of.
 		c.pausedUntil = now.Add(c.cfg.Token)
 		c.log(slog.LevelDebug, "paused for %s, waiting for news of the cluster", gap.Round(time.Millisecond))
 	}
@@ -348,6 +348,10 @@ func (c *Core) decide() {
 		if c.stale {
 			c.dropJobs()
 			c.setOverride(false)
+			if c.usable && !c.over && !c.sent.stale && c.st.victim(c.self.Node) == nil {
+				c.sent.stale = true
+				c.send(command{kind: kindStale})
+			}
 		}
 		return
 	}

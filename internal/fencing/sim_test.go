@@ -555,6 +555,25 @@ func TestCore_History(t *testing.T) {
 	}
 }
 
+// TestCore_TwoDomains: two nodes that never saw each other, each with a domain
+// of its own. One of them has to go when they meet, and cannot talk itself out
+// of it.
+func TestCore_TwoDomains(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.cfg.CleanStart = true
+	l.sim.Partition([]cluster.NodeID{1})
+	l.boot(1, 2)
+	l.run(20 * time.Second)
+	l.want(1, "1:member 2:unknown")
+	l.want(2, "1:unknown 2:member")
+	l.sim.Heal()
+	l.run(60 * time.Second)
+	if len(l.fenced) != 1 {
+		t.Errorf("fenced %v\n%s\n\n%s", l.fenced, strings.Join(l.nodes[1].log, "\n"), strings.Join(l.nodes[2].log, "\n"))
+	}
+}
+
 // TestCore_OutsideTheDomain: a node that left and then failed is not off.
 func TestCore_OutsideTheDomain(t *testing.T) {
 	t.Parallel()

@@ -261,6 +261,14 @@ func (s *state) apply(from cluster.Member, v cluster.View, c command) {
 		}
 	case kindExternal:
 		s.external(v, c)
+	case kindStale:
+		if self == nil && s.victim(from.Node) == nil {
+			// It ran in a domain that this one has not heard of.
+			s.change++
+			s.note(noteDown, from.Node)
+			s.addVictim(victim{node: from.Node, instance: from.Instance, complete: true, reason: ReasonNode, id: s.change, ring: v.Ring.Seq,
+				life: v.Ring.Seq, settled: true, wins: 1<<RaceServices | 1<<RaceLowest | 1<<RaceQdisk})
+		}
 	}
 	if self == nil {
 		return // what follows is for members of the domain

@@ -36,6 +36,7 @@ const (
 	kindOverride                 // a person vouches for a victim
 	kindRace                     // what decides races has changed
 	kindRaceAck                  // and is known
+	kindStale                    // this daemon was in another domain: its node is to be fenced
 )
 
 // command is a message: version uint8 @0, kind uint8 @1, time int64 @2, then
@@ -238,7 +239,7 @@ func decodeCommand(b []byte) (command, error) {
 	}
 	c.time = d.time()
 	switch c.kind {
-	case kindClean, kindLeave:
+	case kindClean, kindLeave, kindStale:
 	case kindJoin:
 		for range d.count(maxNodes, 6) {
 			c.nodes = append(c.nodes, named{d.id(), d.text()})

@@ -42,7 +42,7 @@ func drawOp(t *rapid.T) Op {
 func TestCommand_RoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		c := command{kind: kind(rapid.IntRange(int(kindClean), int(kindRaceAck)).Draw(t, "kind")), time: drawTime(t, "time")}
+		c := command{kind: kind(rapid.IntRange(int(kindClean), int(kindStale)).Draw(t, "kind")), time: drawTime(t, "time")}
 		switch c.kind {
 		case kindJoin:
 			for range rapid.IntRange(0, 5).Draw(t, "nodes") {
@@ -135,7 +135,7 @@ func TestCommand_Bytes(t *testing.T) {
 
 // FuzzCommand: no message makes the decoder panic or a state machine fall over.
 func FuzzCommand(f *testing.F) {
-	for k := kindClean; k <= kindRaceAck; k++ {
+	for k := kindClean; k <= kindStale; k++ {
 		f.Add(command{kind: k, node: 2, nodes: []named{{2, "CNODE2"}}, op: Op{Name: "CNODE2"}}.encode())
 	}
 	f.Add([]byte{1, byte(kindJoin), 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff})

@@ -20,7 +20,9 @@ type Fenced struct {
 	vouched map[life]bool
 	// relied are the instances that were members for somebody: what relies on
 	// fencing may have run beside them.
-	relied   map[cluster.Member]bool
+	relied map[cluster.Member]bool
+	// left are the instances that were told to leave the domain.
+	left     map[cluster.Member]bool
 	attempts []*attempt
 }
 
@@ -197,7 +199,7 @@ func (d *FenceDaemon) judge(at *attempt) {
 		st, err := x.p.Engine.Status(nil)
 		return st.Ring, err == nil && st.Quorate
 	}
-	_, quorateNow := ring(d)
+	before, quorateNow := ring(d)
 	w.Sim.After(ruleGrace, func() {
 		if at.over || !d.p.alive || m.Frozen {
 			return
@@ -219,7 +221,7 @@ func (d *FenceDaemon) judge(at *attempt) {
 			if o == nil || o == d || x.Frozen {
 				continue
 			}
-			if theirs, _ := ring(o); theirs != mine || !slices.Contains(o.core.Info().Members, x.ID) {
+			if theirs, _ := ring(o); theirs != mine || mine != before || !slices.Contains(o.core.Info().Members, x.ID) {
 				continue
 			}
 			if k := o.known[m.ID]; k.Ring != 0 && k.State == fencing.StateVictim && k.Instance == d.group.Self().Instance {
@@ -265,7 +267,12 @@ func (d *FenceDaemon) examine() {
 			if m.Running && m.Life == old.life && !d.part.vouched[life{n.ID, m.Life}] {
 				w.Violate("%s says that %s is off, but it runs", d.p.Machine.Name, m.Name)
 			}
-		case n.State != fencing.StateVictim && n.State != fencing.StateOff && old.State == fencing.StateVictim && old.Instance != 0 && self && d.wasSelf:
+		case !self || !d.wasSelf || old.Instance == 0 || n.State == fencing.StateVictim || n.State == fencing.StateOff:
+		case old.State == fencing.StateMember && d.part.left[cluster.Member{Node: n.ID, Instance: old.Instance}]:
+			// It left in order.
+		case old.State == fencing.StateVictim, old.State == fencing.StateMember:
+			// Only by a daemon that was started anew, or had never been relied
+			// on, may a node that was either become something else than off.
 			if info == nil {
 				in := d.core.Info()
 				info = &in
@@ -273,7 +280,7 @@ func (d *FenceDaemon) examine() {
 			back := d.part.newest[n.ID] != old.Instance || !d.part.relied[cluster.Member{Node: n.ID, Instance: old.Instance}]
 			for _, i := range info.Nodes {
 				if i.ID == n.ID && (i.LastHow != fencing.HowMember || !back) {
-					w.Violate("%s forgets that %s is a victim (now %s, last how %s, back %v)", d.p.Machine.Name, m.Name, n.State, i.LastHow, back)
+					w.Violate("%s forgets %s: it was %s, is %s, last how %s, back %v", d.p.Machine.Name, m.Name, old.State, n.State, i.LastHow, back)
 				}
 			}
 		}
@@ -300,6 +307,15 @@ func (f *Fenced) Fault(w *World, m *Machine) {
 		d.Step(fencing.Weight{Weight: uint32(w.Rand.IntN(4))})
 	case k < 8:
 		d.Step(fencing.QuorumDisk{Master: cluster.NodeID(w.Rand.IntN(len(w.Machines) + 1))})
+	case k < 9:
+		// fence_tool leave, and join again some time later.
+		w.Trace("%s leaves the domain", m.Name)
+		f.left[d.group.Self()] = true
+		d.Step(fencing.Leave{})
+		d.p.After(time.Duration(w.Rand.Int64N(int64(15*time.Second))), func() {
+			w.Trace("%s joins the domain again", m.Name)
+			d.Step(fencing.Join{})
+		})
 	default:
 		f.vouch(w)
 	}

@@ -87,15 +87,15 @@ func newWorld(scn Scn, trace func(string)) *World {
 		panic("whatif: " + err.Error() + "\n" + text) // a mistake in clusterConf
 	}
 	w.conf = clusterconf.Decode(doc)
-	w.Trace("%s", text)
 	w.Sim = clustersim.New(sc)
+	w.Trace("%s", text)
 	delays := zvmsim.Delays{Logoff: time.Duration(w.Rand.IntN(1500)) * time.Millisecond, LogoffSpread: time.Second,
 		Logon: 500 * time.Millisecond, Answer: time.Millisecond, AnswerSpread: 20 * time.Millisecond}
 	if w.Rand.IntN(8) == 0 && !scn.Split {
 		delays.LogoffSpread = 40 * time.Second // longer than the agent waits
 	}
 	w.HV = newHypervisor(w, members, delays)
-	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}}}
+	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}, left: map[cluster.Member]bool{}}}
 	for _, p := range w.Parts {
 		if c, is := p.(Checker); is {
 			w.checkers = append(w.checkers, c)

@@ -32,6 +32,25 @@ func replay(seed uint64) (whatif.Result, string) {
 	return r, b.String()
 }
 
+// TestReplay: a seed gives the same story every time, traced or not.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	for seed := uint64(1); seed <= 20; seed++ {
+		a, story := replay(seed)
+		b, again := replay(seed)
+		quiet := whatif.Run(whatif.Scenario(seed), nil)
+		if story != again || a.Took != b.Took {
+			t.Fatalf("seed %d gives two stories", seed)
+		}
+		if quiet.Stats != a.Stats || quiet.Took != a.Took {
+			t.Fatalf("seed %d without a trace: %+v after %v; with it: %+v after %v", seed, quiet.Stats, quiet.Took, a.Stats, a.Took)
+		}
+		if !strings.Contains(story, "fenced starts") {
+			t.Fatalf("seed %d: not a story:\n%s", seed, story)
+		}
+	}
+}
+
 // TestStories runs the stories of many seeds. A failure prints the seed; the
 // flag -seed tells its story.
 func TestStories(t *testing.T) {
