@@ -103,7 +103,8 @@ type Runner interface {
 // Process is a program that was started by Runner.Start.
 type Process interface {
 	PID() int
-	// Signal sends sig to the program's process group.
+	// Signal sends sig to the program's process group. SIGKILL also goes to
+	// its descendants in groups and sessions of their own.
 	Signal(sig os.Signal) error
 	// Wait returns when the program has ended. Call it once.
 	Wait() (Result, error)

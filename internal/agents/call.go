@@ -292,6 +292,8 @@ const killWait = time.Second
 func (c *Call) guard(ctx context.Context, cmd platform.Cmd) (platform.Result, error) {
 	limit := cmd.Limit
 	cmd.Limit = 0
+	expired, stop := c.Env.Clock.After(limit)
+	defer stop()
 	p, err := c.Env.Runner.Start(context.WithoutCancel(ctx), cmd)
 	if err != nil {
 		return platform.Result{ExitCode: -1}, err
@@ -305,8 +307,6 @@ func (c *Call) guard(ctx context.Context, cmd platform.Cmd) (platform.Result, er
 		res, err := p.Wait()
 		done <- end{res, err}
 	}()
-	expired, stop := c.Env.Clock.After(limit)
-	defer stop()
 	select {
 	case e := <-done:
 		return e.res, e.err

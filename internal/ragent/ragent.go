@@ -315,6 +315,9 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	cmd.Stdout, cmd.Stderr = out, out
 	// The limit is kept here, not by the runner: a program in an
 	// uninterruptible wait does not go when it is killed.
+	limit := j.Limit()
+	expired, stop := r.Env.Clock.After(limit)
+	defer stop()
 	p, err := r.Env.Runner.Start(context.WithoutCancel(ctx), cmd)
 	if err != nil {
 		r.log(slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
@@ -329,9 +332,6 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 		res, err := p.Wait()
 		done <- end{res, err}
 	}()
-	limit := j.Limit()
-	expired, stop := r.Env.Clock.After(limit)
-	defer stop()
 	defer func() {
 		if n := out.Close(); n > 0 {
 			r.log(slog.LevelWarn, "[%s] %d more lines of output were dropped", j.Type, n)

@@ -21,6 +21,7 @@ import (
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/platformtest"
 	"github.com/haobox/haobox/platform/proc"
+	"github.com/haobox/haobox/platform/testskip"
 )
 
 // journal collects what is logged. Safe for concurrent use.
@@ -58,7 +59,12 @@ func newBench(t *testing.T, text string) bench {
 		t.Fatal(err)
 	}
 	if text != "" {
-		if err := os.WriteFile(filepath.Join(dir, "bad.sh"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		// A process that another test forks at this moment would hold the file
+		// open for writing, and the kernel would not run it (ETXTBSY).
+		syscall.ForkLock.RLock()
+		err := os.WriteFile(filepath.Join(dir, "bad.sh"), []byte("#!/bin/sh\n"+text), 0o755)
+		syscall.ForkLock.RUnlock()
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -427,5 +433,40 @@ func TestFromCall(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("job (-want +got):\n%s", diff)
+	}
+}
+
+// TestRun_HangInOtherSessions: what the agent started in sessions and process
+// groups of its own goes with it when it is killed.
+func TestRun_HangInOtherSessions(t *testing.T) {
+	t.Parallel()
+	testskip.IfForeign(t, "needs setsid and timeout")
+	b := newBench(t, "read x <${0%/*}/gate\n"+
+		"timeout 600 sh -c 'setsid sh -c \"echo go >$1/ready; read x <$1/never\" sh $1 & wait' sh \"${0%/*}\"\n")
+	for _, fifo := range []string{"gate", "ready", "never"} {
+		if err := syscall.Mkfifo(filepath.Join(b.dir, fifo), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := bad("stop")
+	j.Environ = append(j.Environ, "PATH="+agents.Path)
+	j.Timeout, j.Enforced = 30*time.Second, true
+	done := make(chan Result)
+	go func() { done <- b.Run(t.Context(), j) }()
+	if err := os.WriteFile(filepath.Join(b.dir, "gate"), []byte("go\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(filepath.Join(b.dir, "ready")); err != nil {
+		t.Fatal(err)
+	}
+	b.env.Clock.Advance(30 * time.Second)
+	if got := <-done; !got.TimedOut || got.Stuck || got.Signal != 9 {
+		t.Errorf("got %+v\n%s", got, b.log)
+	}
+	// Run returned because nobody holds the agent's output any more.
+	fd, err := syscall.Open(filepath.Join(b.dir, "never"), syscall.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		syscall.Close(fd)
+		t.Error("a child of the agent still runs")
 	}
 }

@@ -69,6 +69,10 @@ func (p *process) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("send %v to process %d: not a signal of this system", sig, p.PID())
 	}
+	// Once it was waited for, its number may be another process's.
+	if s == syscall.SIGKILL && p.cmd.Process.Signal(syscall.Signal(0)) == nil {
+		return killTree(p.PID())
+	}
 	return syscall.Kill(-p.PID(), s)
 }
 
