@@ -121,13 +121,15 @@ test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulat
 
 # A real s390x kernel below the same tests, as root. -short, because its
 # processor is emulated.
-KERNEL_MODULES := af_iucv vsock_loopback loop veth bridge macvlan bonding 8021q
+KERNEL_MODULES := af_iucv vsock_loopback loop veth bridge macvlan bonding 8021q dm_mod nfsd nfsv3 nfsv4
+# What the tests run in the guest. Others of theirs skip there.
+KERNEL_PACKAGES := busybox-static lvm2 nfs-kernel-server mount iproute2 util-linux coreutils
 comma := ,
 empty :=
 space := $(empty) $(empty)
 test-kernel: tools ## the tests as s390x on Debian's s390x kernel, booted under emulation
 	$(GATE) run -stage kernel -out bin/test/kernel.json -- \
-		bin/tools/vm test -arch s390x -short -packages busybox-static \
+		bin/tools/vm test -arch s390x -short -packages $(subst $(space),$(comma),$(KERNEL_PACKAGES)) \
 		-modules $(subst $(space),$(comma),$(KERNEL_MODULES)) -limit $(TEST_TIMEOUT_EMULATED) $(PACKAGES)
 
 # Lists the skips of the stages so far; with HAOBOX_CI=1 the last one,

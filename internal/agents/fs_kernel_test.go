@@ -36,7 +36,6 @@ func runTool(t *testing.T, words ...string) string {
 // loopDevice is a loop device of that size with what mkfs made on it.
 func loopDevice(t *testing.T, size int64, mkfs ...string) string {
 	t.Helper()
-	testskip.IfForeign(t, "mkfs, losetup and mount")
 	file := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(file)
 	if err != nil {
@@ -64,6 +63,7 @@ type fsCase struct {
 }
 
 func newFS(t *testing.T, agent *Agent, device string, params ...string) *fsCase {
+	t.Helper()
 	point := filepath.Join(t.TempDir(), "new", "mp")
 	t.Cleanup(func() { _ = exec.Command("umount", "-l", point).Run() })
 	return &fsCase{t, realEnv(t), agent, point, append([]string{"name=x", "mountpoint=" + point, "device=" + device}, params...)}
@@ -141,6 +141,7 @@ func TestFS_Cycle(t *testing.T) {
 
 func TestFS_BrokenDevice(t *testing.T) {
 	t.Parallel()
+	testskip.IfForeign(t, "mkfs, losetup and mount")
 	f := newFS(t, FS(here()), loopDevice(t, 16*mib), "fstype=ext4")
 	f.want(Generic, "start", 0)
 	if out := f.env.Stdout.String(); !strings.Contains(out, "failed, error=32") {
@@ -176,6 +177,7 @@ func holder(t *testing.T, dir, trap string) *exec.Cmd {
 
 func TestFS_ForceUnmount(t *testing.T) {
 	t.Parallel()
+	testskip.IfForeign(t, "mkfs, losetup and mount")
 	for _, tc := range []struct {
 		name, trap string
 		want       []string
@@ -209,6 +211,7 @@ func TestFS_ForceUnmount(t *testing.T) {
 // the names of those who are in the way.
 func TestFS_Busy(t *testing.T) {
 	t.Parallel()
+	testskip.IfForeign(t, "mkfs, losetup and mount")
 	f := newFS(t, FS(here()), loopDevice(t, 16*mib, "mkfs.ext4", "-q"), "fstype=ext4")
 	f.want(OK, "start", 0)
 	holder(t, f.point, "")
@@ -224,6 +227,7 @@ func TestFS_Busy(t *testing.T) {
 // though the program that looks can not even be killed.
 func TestFS_Hung(t *testing.T) {
 	t.Parallel()
+	testskip.IfForeign(t, "mkfs, losetup and mount")
 	f := newFS(t, FS(here()), loopDevice(t, 16*mib, "mkfs.ext4", "-q"), "fstype=ext4")
 	f.want(OK, "start", 0)
 	if out, err := exec.Command("fsfreeze", "-f", f.point).CombinedOutput(); err != nil {

@@ -22,11 +22,26 @@ func nfsMissing(c *Call) []string {
 	running := Processes(c)
 	var out []string
 	for _, d := range nfsDaemons() {
-		if !slices.ContainsFunc(running, func(p Process) bool { return p.Command == d && Alive(c, p.PID) }) {
+		runs := slices.ContainsFunc(running, func(p Process) bool { return p.Command == d && Alive(c, p.PID) })
+		if d == "nfsd" && !runs {
+			runs = nfsThreads(c)
+		}
+		if !runs {
 			out = append(out, d)
 		}
 	}
 	return out
+}
+
+// nfsThreads reports whether the kernel has threads of the server for this
+// network namespace (nfsd(7), "threads"); in a container they are no processes.
+func nfsThreads(c *Call) bool {
+	text, err := c.Env.FS.ReadFile("/proc/fs/nfsd/threads")
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err == nil && n > 0
 }
 
 // nfsStart starts the node's NFS server: its systemd unit where systemd runs,

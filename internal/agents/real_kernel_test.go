@@ -43,6 +43,13 @@ func inside(t *testing.T, bin bool) bool {
 	testskip.IfForeign(t, "needs the servers of the build machine")
 	testskip.IfShort(t, "starts real servers")
 	t.Parallel()
+	enter(t, bin)
+	return false
+}
+
+// enter runs the test again in its namespaces.
+func enter(t *testing.T, bin bool) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +74,6 @@ func inside(t *testing.T, bin bool) bool {
 	} else {
 		t.Logf("%s", out)
 	}
-	return false
 }
 
 // sh runs a program of the test's set-up.
@@ -108,6 +114,25 @@ func appendTo(t *testing.T, name, text string) {
 		t.Fatal(err)
 	}
 	put(t, name, string(old)+text)
+}
+
+// user makes a user and its group, if they are not there, for this test alone.
+func user(t *testing.T, name string, id int) {
+	t.Helper()
+	for file, line := range map[string]string{
+		"/etc/passwd": fmt.Sprintf("%s:x:%d:%[2]d::/:/usr/sbin/nologin\n", name, id),
+		"/etc/group":  fmt.Sprintf("%s:x:%d:\n", name, id),
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains("\n"+string(text), "\n"+name+":") {
+			copied := "/tmp/room/" + filepath.Base(file)
+			put(t, copied, string(text)+line)
+			sh(t, "mount", "--bind", copied, file)
+		}
+	}
 }
 
 // room makes what every server needs: addresses, empty run-time folders, and a
@@ -809,13 +834,16 @@ func nfsRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Their packages make them; in the guest they are only unpacked.
+	user(t, "statd", 106)
+	user(t, "_rpc", 107)
 	sh(t, "chown", "statd", "/var/lib/nfs/sm", "/var/lib/nfs/sm.bak")
 }
 
-// TestReal_NFSServer needs the kernel's NFS server.
+// TestReal_NFSServer needs the kernel's NFS server and client.
 func TestReal_NFSServer(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
-		testskip.IfForeign(t, "needs the NFS programs of the build machine")
+		testskip.IfNoGuestProgram(t, "rpc.nfsd", "exportfs", "rpcbind", "mount.nfs", "unshare", "ip")
 		if text, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(text), "\tnfsd\n") {
 			// Mounting it loads the module where there is one.
 			out, err := exec.Command("unshare", "-m", "mount", "-t", "nfsd", "nfsd", "/proc/fs/nfsd").CombinedOutput()
@@ -823,8 +851,7 @@ func TestReal_NFSServer(t *testing.T) {
 				testskip.Kernel(t, "nfsd", fmt.Sprintf("mount -t nfsd: %v: %s", err, strings.Join(strings.Fields(string(out)), " ")))
 			}
 		}
-	}
-	if !inside(t, false) {
+		enter(t, false)
 		return
 	}
 	nfsRoom(t)
@@ -838,6 +865,7 @@ func TestReal_NFSServer(t *testing.T) {
 	server.want(OK, "status")
 	export.want(OK, "status")
 	export.want(OK, "start")
+	netFS(t)
 	for _, p := range Processes(call()) {
 		if p.Command == "rpc.mountd" {
 			killed(t, p.PID, SIGKILL)
@@ -850,6 +878,50 @@ func TestReal_NFSServer(t *testing.T) {
 	server.want(OK, "stop")
 	server.want(OK, "stop")
 	server.want(NotRunning, "status")
+}
+
+// netFS mounts what this machine exports, with the agent netfs.
+func netFS(t *testing.T) {
+	t.Helper()
+	put(t, "/srv/state/export/hello", "hello")
+	client := resource{t: t, agent: NFSClient(net.DefaultResolver), params: []string{"path=/srv/state/export", "target=127.0.0.1", "options=rw,no_root_squash,fsid=1,insecure"}}
+	client.want(OK, "start")
+	for _, v := range []struct {
+		params []string
+		depths []int
+	}{
+		{[]string{"fstype=nfs", "options=vers=3,nolock"}, []int{0, 10, 20}},
+		// Version 4 opens no file for writing in the first 90 seconds of a
+		// server, when clients claim their locks.
+		{[]string{"fstype=nfs4"}, []int{0, 10}},
+	} {
+		mounted := resource{t: t, agent: NetFS(here()), params: append(v.params,
+			"name=T", "host=127.0.0.1", "export=/srv/state/export", "mountpoint=/tmp/room/mnt", "force_unmount=1")}
+		status := func(want int) {
+			t.Helper()
+			for _, depth := range v.depths {
+				if got := mounted.run(false, depth, "status"); got != want {
+					t.Errorf("%q: status at depth %d: %d, want %d\n%s", v.params, depth, got, want, mounted.out)
+				}
+			}
+		}
+		status(NotRunning)
+		mounted.want(OK, "stop")
+		mounted.want(OK, "start")
+		mounted.want(OK, "start")
+		status(OK)
+		if text, err := os.ReadFile("/tmp/room/mnt/hello"); err != nil || string(text) != "hello" {
+			t.Errorf("%q: read %q, %v", v.params, text, err)
+		}
+		sh(t, "umount", "/tmp/room/mnt")
+		status(NotRunning)
+		mounted.want(OK, "start")
+		status(OK)
+		mounted.want(OK, "stop")
+		mounted.want(OK, "stop")
+		status(NotRunning)
+	}
+	client.want(OK, "stop")
 }
 
 // TestReal_NFSServerState has the parts of nfsserver that need no NFS server in
@@ -919,20 +991,7 @@ func libvirtRoom(t *testing.T) {
 	private(t, "/run/libvirt", "/var/log/libvirt", "/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt")
 	// The QEMU driver does not start without its user, which another package
 	// makes.
-	for file, line := range map[string]string{
-		"/etc/passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n",
-		"/etc/group":  "libvirt-qemu:x:64055:\n",
-	} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(text), "\nlibvirt-qemu:") {
-			copied := "/tmp/room/" + filepath.Base(file)
-			put(t, copied, string(text)+line)
-			sh(t, "mount", "--bind", copied, file)
-		}
-	}
+	user(t, "libvirt-qemu", 64055)
 	put(t, "/etc/libvirt/libvirtd.conf", "unix_sock_group = \"root\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n")
 	put(t, "/etc/libvirt/qemu.conf", "user = \"root\"\ngroup = \"root\"\nsecurity_driver = \"none\"\ncgroup_controllers = []\nnamespaces = []\nremember_owner = 0\nstdio_handler = \"file\"\n")
 	cmd := exec.Command("/usr/sbin/libvirtd", "-f", "/etc/libvirt/libvirtd.conf", "-p", "/run/libvirt/pid")

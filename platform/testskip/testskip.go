@@ -7,6 +7,8 @@ package testskip
 
 import (
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -58,4 +60,20 @@ func IfShort(t testing.TB, why string) {
 func Kernel(t testing.TB, feature, why string) {
 	t.Helper()
 	t.Skipf("kernel lacks %s: %s", feature, why)
+}
+
+// IfNoGuestProgram skips t under user-mode emulation, and in a virtual machine
+// that was made without a program; the build machine has all of tools/packages,
+// where a missing one is a failure of the test.
+func IfNoGuestProgram(t testing.TB, programs ...string) {
+	t.Helper()
+	IfEmulated(t, "needs "+strings.Join(programs, ", "))
+	if os.Getenv(GuestVariable) != "1" {
+		return
+	}
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("guest: no %s", p)
+		}
+	}
 }
