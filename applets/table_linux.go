@@ -27,6 +27,7 @@ import (
 	nfsserver "github.com/haobox/haobox/applets/nfsserver.sh"
 	ocf "github.com/haobox/haobox/applets/ocf.sh"
 	postgres8 "github.com/haobox/haobox/applets/postgres-8.sh"
+	"github.com/haobox/haobox/applets/qdiskd"
 	"github.com/haobox/haobox/applets/rgmanager"
 	samba "github.com/haobox/haobox/applets/samba.sh"
 	script "github.com/haobox/haobox/applets/script.sh"
@@ -63,6 +64,7 @@ func native() []applet.Entry {
 		agent(&nfsserver.Applet, "nfsserver"),
 		agent(&ocf.Applet, "ocf"),
 		agent(&postgres8.Applet, "postgres-8"),
+		{Applet: &qdiskd.Applet, Links: []string{"sbin/qdiskd"}},
 		{Applet: &rgmanager.Applet, Aliases: []string{"clurgmgrd"}, Links: []string{"sbin/rgmanager", "sbin/clurgmgrd"}},
 		agent(&samba.Applet, "samba"),
 		agent(&script.Applet, "script"),

@@ -1170,6 +1170,10 @@ func (c *Core) exiting() {
 	c.exitLeft--
 }
 
+// Voting reports whether the disk's votes were given to this node, and not yet
+// taken back.
+func (c *Core) Voting() bool { return c.cast }
+
 // Evicted reports whether this node has declared another one dead that did not
 // leave in order and has not come back.
 func (c *Core) Evicted(id int) bool {
