@@ -574,6 +574,57 @@ func TestCore_TwoDomains(t *testing.T) {
 	}
 }
 
+// TestCore_FreshNodeDoesNotWin: a node boots while it is cut off. It is quorate
+// by itself, in a newer ring than the domain has; but it gives way.
+func TestCore_FreshNodeDoesNotWin(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 2)
+	l.boot(1, 2)
+	l.run(20 * time.Second)
+	l.crash(2)
+	l.run(20 * time.Second)
+	l.wantFenced("2 by 1")
+	l.sim.Partition([]cluster.NodeID{1})
+	l.boot(2)
+	l.run(3 * time.Second) // within its post_join_delay
+	if in := l.nodes[2].core.Info(); !in.Joined || in.Complete || len(in.Victims) != 1 {
+		t.Fatalf("not the situation to be tested: %+v", in)
+	}
+	l.sim.Heal()
+	l.run(60 * time.Second)
+	l.wantFenced("2 by 1")
+	l.want(1, "1:member 2:member")
+	l.want(2, "1:member 2:member")
+}
+
+// TestCore_ResultDuringMerge: an attempt that ends in the moment in which the
+// daemons agree on what is current is not lost.
+func TestCore_ResultDuringMerge(t *testing.T) {
+	t.Parallel()
+	for offset := time.Duration(0); offset < 8*time.Millisecond; offset += 250 * time.Microsecond {
+		l := newLab(t, 5)
+		l.boot(1, 2, 3, 4)
+		l.run(20 * time.Second)
+		attempts := 0
+		l.attempt = func(by, victim cluster.NodeID) (fencing.Result, time.Duration) {
+			attempts++
+			return success(l), 5 * time.Second
+		}
+		l.crash(4)
+		for attempts == 0 {
+			l.run(time.Millisecond)
+		}
+		l.sim.Partition([]cluster.NodeID{5})
+		l.boot(5)
+		l.run(5*time.Second - 8*time.Millisecond + offset)
+		l.sim.Heal()
+		l.run(30 * time.Second)
+		if l.want(1, "1:member 2:member 3:member 4:off 5:member"); attempts != 1 {
+			t.Errorf("offset %v: %d attempts", offset, attempts)
+		}
+	}
+}
+
 // TestCore_OutsideTheDomain: a node that left and then failed is not off.
 func TestCore_OutsideTheDomain(t *testing.T) {
 	t.Parallel()

@@ -263,7 +263,7 @@ func bit(b bool) int {
 // fault makes one thing go wrong, or right.
 func (w *World) fault() {
 	m := w.Machines[w.Rand.IntN(len(w.Machines))]
-	switch k := w.Rand.IntN(24); {
+	switch k := w.Rand.IntN(25); {
 	case k < 3:
 		w.stats.Crashes++
 		w.Trace("%s crashes", m.Name)
@@ -324,6 +324,8 @@ func (w *World) fault() {
 			w.stats.EngineRestarts++
 			m.after(time.Duration(w.Rand.Int64N(int64(10*time.Second))), m.startEngine)
 		}
+	case k == 22:
+		w.fenceNode(m)
 	case k == 21:
 		// A node is out of order and cannot be fenced: somebody has to come.
 		w.Trace("%s breaks down, and SMAPI with it", m.Name)
@@ -346,6 +348,35 @@ func (w *World) fault() {
 			}
 		}
 	}
+}
+
+// fenceNode is fence_node on one node, of any other: the agents run, and fenced
+// is told.
+func (w *World) fenceNode(m *Machine) {
+	d, _ := m.Daemon("fenced").(*FenceDaemon)
+	victim := w.Machines[w.Rand.IntN(len(w.Machines))]
+	if d == nil || m.Frozen || victim == m {
+		return
+	}
+	w.Trace("fence_node %s on %s", victim.Name, m.Name)
+	w.stats.FenceNodes++
+	var ring uint64
+	for _, n := range d.core.Nodes() {
+		if n.ID == victim.ID {
+			ring = n.Ring
+		}
+	}
+	runMethods(m, victim, func(r fencing.Result) {
+		w.Trace("fence_node %s: off %v, as of ring %d", victim.Name, r.OK, ring)
+		if d, _ := m.Daemon("fenced").(*FenceDaemon); r.OK && ring != 0 && d != nil {
+			// A person may take a while.
+			m.after(time.Duration(w.Rand.Int64N(int64(5*time.Second))), func() {
+				if d.p.alive {
+					d.Step(fencing.External{Node: victim.ID, Ring: ring})
+				}
+			})
+		}
+	})
 }
 
 // mend ends all faults but what has happened to nodes; an operator goes round
@@ -374,6 +405,11 @@ func (w *World) mend() {
 	w.Sim.After(10*time.Second, round)
 }
 
+// patience is how many rounds of 10 s the operator gives the cluster to deal with
+// a node by itself: pauses of half a minute between attempts, agents that hang for
+// a minute, and guests that take 40 s to log off while the agent waits for 20.
+const patience = 30
+
 // operate is what an operator does who looks at a node: start what is off; and
 // what hangs for minutes although the cluster should have dealt with it is
 // started anew.
@@ -390,11 +426,16 @@ func (w *World) operate(m *Machine, trouble map[cluster.NodeID]int) {
 		trouble[m.ID] = 0
 		return
 	}
-	// An hour's patience of a real one is two minutes here.
-	if trouble[m.ID]++; trouble[m.ID] < 12 {
+	if trouble[m.ID]++; trouble[m.ID] < patience {
 		return
 	}
 	trouble[m.ID] = 0
+	for _, o := range w.Machines {
+		if f, _ := o.Daemon("fenced").(*FenceDaemon); f != nil && !o.Frozen && f.core.Info().Complete && f.core.Info().Wait == fencing.WaitFencing &&
+			f.known[m.ID].State == fencing.StateVictim {
+			w.Violate("%s has not fenced %s, although nothing has been wrong for five minutes", o.Name, m.Name)
+		}
+	}
 	w.Trace("the operator forces %s off", m.Name)
 	w.HV.Do(zvmsim.LogOff{Guest: m.Name})
 }

@@ -62,8 +62,8 @@ type World struct {
 
 // Stats counts what happened, so that a test can see that the faults bite.
 type Stats struct {
-	Crashes, Freezes, Thaws, Partitions, Outages, Kills, Overrides, WrongOverrides int
-	Attempts, Successes, Failures, Cancels, Stale, RaceWon, EngineRestarts         int
+	Crashes, Freezes, Thaws, Partitions, Outages, Kills, Overrides, WrongOverrides     int
+	Attempts, Successes, Failures, Cancels, Stale, RaceWon, EngineRestarts, FenceNodes int
 }
 
 // Add adds another story's counts.
@@ -74,7 +74,8 @@ func (s *Stats) Add(o Stats) {
 	}{{&s.Crashes, o.Crashes}, {&s.Freezes, o.Freezes}, {&s.Thaws, o.Thaws}, {&s.Partitions, o.Partitions}, {&s.Outages, o.Outages},
 		{&s.Kills, o.Kills}, {&s.Overrides, o.Overrides}, {&s.WrongOverrides, o.WrongOverrides}, {&s.Attempts, o.Attempts},
 		{&s.Successes, o.Successes}, {&s.Failures, o.Failures}, {&s.Cancels, o.Cancels}, {&s.Stale, o.Stale},
-		{&s.RaceWon, o.RaceWon}, {&s.EngineRestarts, o.EngineRestarts}} {
+		{&s.RaceWon, o.RaceWon}, {&s.EngineRestarts, o.EngineRestarts},
+		{&s.FenceNodes, o.FenceNodes}} {
 		*p.a += p.b
 	}
 }
