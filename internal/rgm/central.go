@@ -229,9 +229,11 @@ func (s *state) serviceEvent(c Service) bool {
 			s.log(s.lowest(), LevelInfo, r, "Restarting stopped exclusive priority %d service %s", s.pol(r).Exclusive, r.Name)
 			s.cause = "a stopped exclusive service is started again"
 		}
-		r.Claims = false
 		s.consider(r)
-		if r.State == Stopped {
+		switch {
+		case r.State != Stopped:
+			r.Claims = false
+		case !r.Claims:
 			r.RetryAt = s.now + int64(RetryAfter.Seconds())
 		}
 	}
@@ -240,8 +242,8 @@ func (s *state) serviceEvent(c Service) bool {
 
 // displace makes room for an exclusive service of central processing: the first
 // weaker exclusive one that runs on a node it may use is stopped. The service
-// is considered again when that is done; so there is no node yet.
-func (s *state) displace(r *record) cluster.NodeID {
+// is considered again when that is done.
+func (s *state) displace(r *record) bool {
 	online := s.usableNodes()
 	for _, o := range s.ordered() {
 		x := s.pol(o).Exclusive
@@ -253,7 +255,7 @@ func (s *state) displace(r *record) cluster.NodeID {
 		r.Claims = true
 		o.endWalk()
 		s.stop(o, thenStopped, Stopping)
-		return 0
+		return true
 	}
-	return 0
+	return false
 }

@@ -527,6 +527,14 @@ func (c *Core) housekeeping() {
 	}
 }
 
+func (c *Core) warnDomains(p *policy) {
+	for i := range p.Services {
+		if s := &p.Services[i]; s.Domain != "" && p.domain(s.Domain) == nil {
+			c.log(LevelWarning, s.Name, "#66: Domain '%s' specified for resource group %s nonexistent!", s.Domain, s.Name)
+		}
+	}
+}
+
 func (c *Core) setTree(set *restree.Set) {
 	c.tree = make(map[string]*restree.Node, len(set.Tree))
 	for _, n := range set.Tree {
@@ -562,6 +570,7 @@ func (c *Core) configure(ev Config) {
 			}
 		}
 		c.setTree(ev.Set)
+		c.warnDomains(p)
 		for _, n := range ev.Set.Tree {
 			c.local(n.ID()).node = n
 		}
@@ -575,6 +584,7 @@ func (c *Core) configure(ev Config) {
 		}
 	default:
 		c.log(LevelNotice, "", "Reconfiguring")
+		c.warnDomains(p)
 		c.next, c.nextPol = &ev, p
 	}
 }

@@ -563,6 +563,10 @@ func (c *Core) workOn(l *local) {
 		return
 	}
 	if !mine {
+		if r != nil && r.State == Failed && r.FailedOn == c.self.Node {
+			l.started = false // a person looks after it
+			return
+		}
 		if l.hands && !l.stuck && !c.updating {
 			c.log(LevelWarning, l.name, "Stopping service %s: it is not this node's any more", l.name)
 			l.started = false

@@ -266,14 +266,17 @@ func (s *state) considerWith(r *record, l *load) {
 		return
 	}
 	best, all := s.candidates(r, l)
-	if best == 0 && s.policy.Central && p.Exclusive > 0 {
-		best = s.displace(r)
+	if best == 0 && s.policy.Central && p.Exclusive > 0 && s.displace(r) {
+		return
 	}
 	if best == 0 {
 		if slices.ContainsFunc(all, func(c Candidate) bool { return c.Verdict == ExclusiveThere || c.Verdict == NotEmpty }) {
 			r.RetryAt = s.now + int64(RetryAfter.Seconds())
 		}
 		s.decide(Decision{Service: r.Name, From: Stopped, To: Stopped, Why: "no node may run it", Candidates: all})
+		if !r.Claims {
+			s.answer(r, NotExclusive)
+		}
 		return
 	}
 	why := "best node of its failover domain"
@@ -300,7 +303,13 @@ func (s *state) names(ids []cluster.NodeID) string {
 
 // considerBetter moves a service to a node that came and is liked better.
 func (s *state) considerBetter(r *record, id cluster.NodeID) {
-	online := s.usableNodes()
+	// A node that has not got a new configuration yet is there all the same.
+	var online []cluster.NodeID
+	for _, n := range s.nodes {
+		if n.alive() && n.Quorate && !n.Leaving {
+			online = append(online, n.ID)
+		}
+	}
 	mine, theirs := s.score(r, r.Owner, online), s.score(r, id, online)
 	if theirs <= mine || s.may(r, id) != Fits {
 		return

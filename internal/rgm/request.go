@@ -172,6 +172,11 @@ func (s *state) serveEnable(r *record, q queued) (Result, bool) {
 			}
 		}
 	}
+	if best == 0 && s.policy.Central && s.pol(r).Exclusive > 0 && s.displace(r) {
+		s.set(r, func() { r.State = Stopped })
+		r.wait(q)
+		return 0, false
+	}
 	if best == 0 {
 		for _, c := range all {
 			if c.Verdict == ExclusiveThere || c.Verdict == NotEmpty {
