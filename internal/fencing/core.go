@@ -328,6 +328,10 @@ func (c *Core) engine(ev cluster.Event) {
 	if err != nil {
 		c.log(slog.LevelError, "message ignored: %v", err)
 	}
+	if v, is := ev.(cluster.View); is && !v.Has(c.self) {
+		c.end(nil) // the shell left the group
+		return
+	}
 	for _, b := range send {
 		c.out = append(c.out, Send{b})
 	}

@@ -337,6 +337,23 @@ func TestCore_Lost(t *testing.T) {
 	}
 }
 
+// TestCore_Stopped: a daemon that leaves the group ends its attempts; the next
+// master has begun its own.
+func TestCore_Stopped(t *testing.T) {
+	t.Parallel()
+	s := newSolo(t, manual())
+	together(s, manual())
+	mb, q, v := splitOff()
+	s.now = s.now.Add(time.Minute)
+	s.engine(mb, v, q)
+	run := s.fences()[0].Run
+	s.acts = nil
+	s.engine(cluster.View{Group: fencing.Group, Ring: ring(8), Left: []cluster.Change{{Member: s.self, Reason: cluster.Left}}})
+	if !slices.Contains(s.acts, fencing.Action(fencing.Cancel{Run: run})) || !slices.Contains(s.acts, fencing.Action(fencing.Exit{})) {
+		t.Errorf("%+v", s.acts)
+	}
+}
+
 func TestCore_BadMessages(t *testing.T) {
 	t.Parallel()
 	s := newSolo(t, manual())

@@ -398,7 +398,8 @@ type (
 		Level slog.Level
 		Text  string
 	}
-	// Exit ends the daemon.
+	// Exit ends the daemon: the engine is lost (Err says why), the group was left
+	// (nil), or the others speak another version.
 	Exit struct{ Err error }
 )
 

@@ -40,6 +40,8 @@ type FenceDaemon struct {
 	p     *Process
 	core  *fencing.Core
 	group cluster.Group
+	// stopped are the members that it saw leave the group in order.
+	stopped map[cluster.Member]bool
 	// Exited says that the core wanted to.
 	Exited    bool
 	override  bool
@@ -72,8 +74,15 @@ type attempt struct {
 
 // Start joins the group, and then the domain.
 func (f *Fenced) Start(p *Process) Daemon {
-	d := &FenceDaemon{part: f, p: p, running: map[int]*attempt{}, known: map[cluster.NodeID]known{}}
+	d := &FenceDaemon{part: f, p: p, running: map[int]*attempt{}, known: map[cluster.NodeID]known{}, stopped: map[cluster.Member]bool{}}
 	step := func(ev cluster.Event) {
+		if v, is := ev.(cluster.View); is {
+			for _, c := range v.Left {
+				if c.Reason == cluster.Left && d.known[c.Node].State == fencing.StateMember {
+					d.stopped[c.Member] = true
+				}
+			}
+		}
 		if p.alive {
 			d.Step(fencing.Cluster{Event: ev})
 		}
@@ -161,6 +170,9 @@ func (d *FenceDaemon) fence(a fencing.Fence) {
 	d.running[a.Run] = at
 	d.part.attempts = append(d.part.attempts, at)
 	d.p.Trace("attempt %d at %s", a.Attempt, at.victim.Name)
+	if k := d.known[a.Node]; k.Instance != 0 && d.stopped[cluster.Member{Node: a.Node, Instance: k.Instance}] {
+		w.Violate("%s fences %s, whose fenced was stopped in order", d.p.Machine.Name, at.victim.Name)
+	}
 	d.judge(at)
 	at.kill = runMethods(d.p.Machine, at.victim, func(r fencing.Result) {
 		// The agents may outlive the daemon; nobody hears them then.
@@ -221,7 +233,7 @@ func (d *FenceDaemon) judge(at *attempt) {
 			if o == nil || o == d || x.Frozen {
 				continue
 			}
-			if theirs, _ := ring(o); theirs != mine || mine != before || !slices.Contains(o.core.Info().Members, x.ID) {
+			if theirs, _ := ring(o); theirs != mine || mine != before || !slices.Contains(o.core.Info().Members, x.ID) || !o.core.Info().Current {
 				continue
 			}
 			if k := o.known[m.ID]; k.Ring != 0 && k.State == fencing.StateVictim && k.Instance == d.group.Self().Instance {
@@ -240,6 +252,7 @@ func (d *FenceDaemon) examine() {
 	if t := d.core.Transfers(); t != d.transfers {
 		d.transfers, d.wasSelf = t, false
 		clear(d.known)
+		clear(d.stopped)
 	}
 	for _, n := range nodes {
 		self = self || n.ID == d.p.Machine.ID && n.State == fencing.StateMember
@@ -307,6 +320,15 @@ func (f *Fenced) Fault(w *World, m *Machine) {
 		d.Step(fencing.Weight{Weight: uint32(w.Rand.IntN(4))})
 	case k < 8:
 		d.Step(fencing.QuorumDisk{Master: cluster.NodeID(w.Rand.IntN(len(w.Machines) + 1))})
+	case k == 8 && w.Rand.IntN(2) == 0:
+		// The daemon is stopped in order, and started again later.
+		w.Trace("%s fenced is stopped", m.Name)
+		f.left[d.group.Self()] = true
+		_ = d.group.Leave()
+		d.p.After(time.Second, func() {
+			d.p.Exit()
+			m.after(time.Duration(w.Rand.Int64N(int64(20*time.Second))), func() { m.StartDaemon(f) })
+		})
 	case k < 9:
 		// fence_tool leave, and join again some time later.
 		w.Trace("%s leaves the domain", m.Name)

@@ -386,15 +386,30 @@ func (w *World) mend() {
 	w.Trace("all faults are mended")
 	w.Sim.Heal()
 	w.HV.Do(zvmsim.RemoveFault{})
-	for _, m := range w.HV.Members {
-		w.HV.Do(zvmsim.SetMember{Member: m, State: zvmsim.MemberUp})
+	smapi := func() {
+		w.Trace("z/VM: SMAPI is up")
+		for _, m := range w.HV.Members {
+			w.HV.Do(zvmsim.SetMember{Member: m, State: zvmsim.MemberUp})
+		}
+	}
+	trouble := map[cluster.NodeID]int{}
+	if w.Rand.IntN(10) == 0 {
+		// z/VM takes longer, and fencing has to be patient.
+		for _, m := range w.HV.Members {
+			w.HV.Do(zvmsim.SetMember{Member: m, State: zvmsim.MemberNoService})
+		}
+		w.Sim.After(time.Duration(w.Rand.Int64N(int64(4*time.Minute))), func() {
+			clear(trouble)
+			smapi()
+		})
+	} else {
+		smapi()
 	}
 	for _, p := range w.Parts {
 		if f, is := p.(Faulty); is {
 			f.Mend(w)
 		}
 	}
-	trouble := map[cluster.NodeID]int{}
 	var round func()
 	round = func() {
 		for _, m := range w.Machines {
