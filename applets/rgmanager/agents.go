@@ -91,6 +91,7 @@ type pool struct {
 	waiting []*agentRun
 	checks  int
 	actions int
+	pause   time.Duration
 	wg      sync.WaitGroup
 }
 
@@ -138,7 +139,7 @@ func (p *pool) start(r *agentRun) {
 		defer cancel()
 		// A process that was paused between its decision and this line may
 		// belong to a cluster that went on without it. Stops are always right.
-		if now := p.s.d.Env.Clock.Now(); r.Call.Action != "stop" && !r.check && now.Sub(p.s.stepped()) > rgm.DefaultPause {
+		if now := p.s.d.Env.Clock.Now(); r.Call.Action != "stop" && !r.check && now.Sub(p.s.stepped()) > p.pause {
 			p.s.d.Loop.Post(func() { p.ended(r, ragent.Result{Exit: agents.Generic}) })
 			return
 		}

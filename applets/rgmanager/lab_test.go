@@ -128,7 +128,7 @@ func newLab(t *testing.T, nodes int, extra, rm string, services ...string) *lab 
 		for _, m := range l.nodes {
 			m.kill(syscall.SIGKILL)
 			if t.Failed() {
-				text, _ := os.ReadFile(filepath.Join(m.root, "var/log/cluster/rgmanager.log"))
+				text, _ := os.ReadFile(filepath.Join(m.root, "stderr")) // without one: nothing
 				t.Logf("log of %s:\n%s", m.name, text[max(0, len(text)-6000):])
 			}
 		}
@@ -190,7 +190,6 @@ func (m *machine) run(args ...string) {
 	m.l.t.Helper()
 	m.cmd = m.start(append([]string{"-f", "-d"}, args...)...)
 	m.cmd.Env = m.env
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := os.OpenFile(filepath.Join(m.root, "stderr"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		m.l.t.Fatal(err)

@@ -3,9 +3,11 @@
 package rgmanager
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +37,20 @@ func TestLife(t *testing.T) {
 	first := m.pid("web")
 
 	// A process that dies is noticed long before the next check, due in 30 s.
+	watched := func(pid int) {
+		t.Helper()
+		l.eventually("the process is watched", func() error {
+			for _, line := range m.log() {
+				// Those of other tests on this machine may be in the list.
+				if _, list, ok := strings.Cut(line, "watching the processes of script:web: ["); ok &&
+					slices.Contains(strings.Fields(strings.TrimSuffix(list, "]")), strconv.Itoa(pid)) {
+					return nil
+				}
+			}
+			return errShort(m.log())
+		})
+	}
+	watched(first)
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +101,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("the service was touched: %v", j[before:])
 	}
 	// It is watched again.
+	watched(pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -125,3 +142,137 @@ func TestLife(t *testing.T) {
 type errShort []string
 
 func (e errShort) Error() string { return "only " + strings.Join(e, ", ") }
+
+// TestReload changes the configuration under a running service: only what
+// changed is touched.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	real(t)
+	service := func(name, more string) string {
+		return `<service name="` + name + `"` + more + `><script name="` + name + `" file="/` + name + `"/></service>`
+	}
+	l := newLab(t, 2, "", service("a", "")+service("b", "")+service("gone", ""), "a", "b", "gone", "fresh").local()
+	n1, n2 := l.nodes[0], l.nodes[1]
+	for _, m := range l.nodes {
+		m.run()
+	}
+	for _, m := range l.nodes {
+		m.members(2)
+	}
+	state := func(m *machine, name string) *rgmctl.Service {
+		st, err := m.status()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Service("service:" + name)
+	}
+	for _, s := range []string{"a", "b", "gone"} {
+		l.eventually(s+" runs", func() error {
+			if g := state(n1, s); g == nil || g.State != rgmctl.StateStarted {
+				return errShort{s}
+			}
+			return nil
+		})
+	}
+	a := len(l.journal("a"))
+	b := len(l.journal("b"))
+	// a: only its recovery policy; b: another attribute, so it restarts.
+	l.configure(2, "", service("a", ` recovery="relocate"`)+service("b", ` max_restarts="3" restart_expire_time="60"`)+service("fresh", ""))
+	for _, m := range l.nodes {
+		m.kill(syscall.SIGHUP)
+	}
+	l.eventually("the new service runs", func() error {
+		if g := state(n2, "fresh"); g == nil || g.State != rgmctl.StateStarted {
+			return errShort{"fresh"}
+		}
+		if g := state(n2, "gone"); g != nil {
+			return errShort{"gone " + g.StateName}
+		}
+		if g := state(n2, "b"); g.State != rgmctl.StateStarted || len(l.journal("b")) < b+2 {
+			return errShort(l.journal("b"))
+		}
+		return nil
+	})
+	if j := l.journal("a"); len(j) != a {
+		t.Errorf("a was touched: %v", j)
+	}
+	if j := l.journal("gone"); !strings.HasPrefix(j[len(j)-1], "stop ") {
+		t.Errorf("gone was not stopped: %v", j)
+	}
+	// A bad file changes nothing.
+	l.configure(3, "<nonsense", service("a", ""))
+	n1.kill(syscall.SIGHUP)
+	n1.logged("keeping the running configuration")
+	if st, err := n1.status(); err != nil || st.ConfigVersion != 2 {
+		t.Errorf("version %d, %v", st.ConfigVersion, err)
+	}
+}
+
+// TestHangingStop: an agent that does not come back is ended after its limit,
+// and the service has failed.
+func TestHangingStop(t *testing.T) {
+	t.Parallel()
+	real(t)
+	l := newLab(t, 1, "", `<service name="web"><script name="web" file="/web" __enforce_timeouts="1"><action name="stop" timeout="1s"/></script></service>`, "web").local()
+	m := l.nodes[0]
+	m.run()
+	m.in("web", rgmctl.StateStarted, 1)
+	l.write(filepath.Join(l.shared, "hang.stop"), "", 0o644)
+	if a := m.ask("disable", "service:web", 0); a.Code != -1 {
+		t.Errorf("disable: %+v", a)
+	}
+	m.in("web", rgmctl.StateFailed, 0)
+	m.logged(`stop on script:web timed out after 1 seconds`)
+	os.Remove(filepath.Join(l.shared, "hang.stop"))
+	if a := m.ask("disable", "service:web", 0); a.Code != 0 {
+		t.Errorf("disable a failed service: %+v", a)
+	}
+	m.in("web", rgmctl.StateDisabled, 0)
+}
+
+// TestStorm starts 200 services on three nodes at once, and one node takes over
+// those of another.
+func TestStorm(t *testing.T) {
+	t.Parallel()
+	real(t)
+	testskip.IfShort(t, "200 services start twice")
+	const n = 200
+	var rm strings.Builder
+	for i := range n {
+		fmt.Fprintf(&rm, `<service name="s%d"><script name="s%d" file="/s%d"/></service>`, i, i, i)
+	}
+	l := newLab(t, 3, "", rm.String()).local()
+	for _, m := range l.nodes {
+		for i := range n {
+			l.write(filepath.Join(m.root, fmt.Sprintf("s%d", i)), "#!/bin/sh\nexit 0\n", 0o755)
+		}
+		m.run()
+	}
+	all := func(m *machine) {
+		l.eventually("all services run", func() error {
+			st, err := m.status()
+			if err != nil {
+				return err
+			}
+			for _, g := range st.Services {
+				if g.State != rgmctl.StateStarted {
+					return errShort{g.Name, g.StateName}
+				}
+			}
+			if len(st.Services) != n {
+				return errShort{"services"}
+			}
+			return nil
+		})
+	}
+	for _, m := range l.nodes {
+		m.members(3)
+		all(m)
+	}
+	l.nodes[0].kill(syscall.SIGTERM)
+	if err := l.nodes[0].end(); err != nil {
+		t.Error(err)
+	}
+	l.nodes[1].members(2)
+	all(l.nodes[1])
+}

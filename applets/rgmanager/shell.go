@@ -87,7 +87,7 @@ func (s *shell) start(ctx context.Context) error {
 	s.native = newNative()
 	agentCtx, endAgents := context.WithCancel(context.WithoutCancel(ctx))
 	s.d.OnStop(func() { s.pool.close(endAgents) })
-	s.pool = &pool{s: s, ctx: agentCtx, all: map[uint64]*agentRun{}, runner: ragent.Runner{
+	s.pool = &pool{s: s, ctx: agentCtx, pause: s.pause(), all: map[uint64]*agentRun{}, runner: ragent.Runner{
 		Env: s.d.Env, Dir: restree.AgentDir, Native: func(t string) *agents.Agent { return s.native.byType[t] },
 		Log: func(level slog.Level, text string) { s.d.Line(level, text) },
 	}}
@@ -158,7 +158,7 @@ func (s *shell) join(e cluster.Engine) error {
 		return err
 	}
 	s.group = group
-	s.core = rgm.New(rgm.Options{Self: group.Self(), Name: name, Kept: kept, SkipInit: s.o.skipInit, Debug: true})
+	s.core = rgm.New(rgm.Options{Self: group.Self(), Name: name, Kept: kept, SkipInit: s.o.skipInit, Pause: s.pause(), Debug: true})
 	if _, err := e.Watch(func(ev cluster.Event) { s.d.Loop.Post(func() { s.event(ev) }) }); err != nil {
 		return err
 	}
@@ -168,6 +168,21 @@ func (s *shell) join(e cluster.Engine) error {
 	s.tick()
 	return nil
 }
+
+// pause is how long a pause of this process makes the core prove that it still
+// belongs to the cluster: half of the token, after which others may go on
+// without it.
+func (s *shell) pause() time.Duration {
+	p := rgm.DefaultPause
+	if t := s.d.Conf().Totem; t.TokenSet {
+		p = min(p, max(t.Token/2, minPause))
+	}
+	return p
+}
+
+// minPause keeps a busy machine from taking each of its hiccups for a pause:
+// more than the longest time between two ticks.
+const minPause = rgm.TickEvery + 100*time.Millisecond
 
 func (s *shell) event(ev cluster.Event) {
 	s.metrics.engine(s.d.Env.Clock.Now(), ev)

@@ -4,6 +4,7 @@ package rgmanager
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,7 +39,9 @@ type watching struct {
 	checked  map[string]time.Time
 	delayed  map[string]bool
 	planned  map[time.Duration]bool
-	scanning bool
+	// processes are those that are watched, by key.
+	processes map[string][]watch.Target
+	scanning  bool
 }
 
 func newWatching(s *shell) (*watching, error) {
@@ -51,7 +54,7 @@ func newWatching(s *shell) (*watching, error) {
 		return nil, err
 	}
 	x := &watching{s: s, w: w, services: map[string]map[string]*restree.Node{}, byKey: map[string]string{},
-		checked: map[string]time.Time{}, delayed: map[string]bool{}, planned: map[time.Duration]bool{}}
+		checked: map[string]time.Time{}, delayed: map[string]bool{}, planned: map[time.Duration]bool{}, processes: map[string][]watch.Target{}}
 	go func() {
 		for {
 			select {
@@ -89,6 +92,7 @@ func (x *watching) forget(service string) {
 		_ = x.w.Set(key, nil)
 		delete(x.byKey, key)
 		delete(x.checked, key)
+		delete(x.processes, key)
 	}
 	delete(x.services, service)
 }
@@ -195,8 +199,10 @@ func (x *watching) found(all map[string][]int) {
 			for _, pid := range all[n.ID()] {
 				t = append(t, watch.Target{Kind: watch.Process, PID: pid})
 			}
-			if len(t) > 0 {
+			if len(t) > 0 && !slices.Equal(t, x.processes[key]) {
+				x.processes[key] = t
 				x.set(key, t)
+				x.s.d.Debugf("watching the processes of %s: %v", n.ID(), all[n.ID()])
 			}
 		}
 	}
@@ -220,6 +226,7 @@ func (x *watching) fired(key string) {
 		return
 	}
 	x.checked[key] = now
+	delete(x.processes, key)
 	_, resource, _ := strings.Cut(key, "\n")
 	x.s.metrics.seen(now, service)
 	x.s.d.Debugf("something happened to %s of %s; checking it", resource, service)
