@@ -601,6 +601,41 @@ func TestReal_ApacheOCFTester(t *testing.T) {
 	t.Logf("%s", out)
 }
 
+// TestReal_Nginx is the README's example: a server without an agent of its own
+// through its init script.
+func TestReal_Nginx(t *testing.T) {
+	if !inside(t, false) {
+		return
+	}
+	private(t, "/run", "/var/log/nginx", "/var/lib/nginx")
+	room(t)
+	web := resource{t: t, agent: Script(), params: []string{"name=nginx", "file=/etc/init.d/nginx"}}
+	web.want(Generic, "status") // the script's 3; for rgmanager a failure like any other
+	web.wantOCF(NotRunning, "monitor")
+	web.want(OK, "stop")
+	for range 2 {
+		web.want(OK, "start")
+		web.want(OK, "start")
+		web.want(OK, "status")
+		web.wantOCF(OK, "monitor")
+		until(t, "nginx answers", func() bool { return reachable(webIP4, 80) })
+		for _, pid := range running("nginx") {
+			killed(t, pid, SIGKILL)
+		}
+		web.want(Generic, "status")
+		web.wantOCF(Generic, "monitor") // dead, but its pid file is there, also after stop
+		web.want(OK, "stop")
+		web.want(OK, "stop")
+	}
+	put(t, "/run/nginx.conf", "nonsense")
+	sh(t, "mount", "--bind", "/run/nginx.conf", "/etc/nginx/nginx.conf")
+	web.want(Generic, "start")
+	web.says("returned 1")
+	if n := running("nginx"); len(n) > 0 {
+		t.Errorf("nginx runs (%v) with a broken configuration", n)
+	}
+}
+
 func TestReal_Samba(t *testing.T) {
 	if !inside(t, false) {
 		return
