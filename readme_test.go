@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/applets"
+	"github.com/haobox/haobox/internal/clusterconf"
 )
 
 // TestReadme_Applets checks the README's table of applets against the one of
@@ -41,5 +42,32 @@ func TestReadme_Applets(t *testing.T) {
 	}
 	if diff := cmp.Diff(strings.Join(want, "\n"), table); diff != "" {
 		t.Errorf("the table of applets in README.md (-want +got):\n%s", diff)
+	}
+}
+
+// TestReadme_Service: the service of the README is valid in a cluster, and every
+// attribute is one of its agents.
+func TestReadme_Service(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "    <service ")
+	service, _, closed := strings.Cut(rest, "</service>")
+	if !found || !closed {
+		t.Fatal("README.md has no <service>")
+	}
+	doc, err := clusterconf.Parse("README.md", []byte(`<cluster name="c" config_version="1">
+<cman two_node="1" expected_votes="1"/>
+<clusternodes><clusternode name="a" nodeid="1"><fence><method name="1"><device name="f"/></method></fence></clusternode>
+<clusternode name="b" nodeid="2"><fence><method name="1"><device name="f"/></method></fence></clusternode></clusternodes>
+<fencedevices><fencedevice name="f" agent="fence_zvmip"/></fencedevices>
+<rm><service `+service+`</service></rm></cluster>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range clusterconf.Validate(doc, clusterconf.Options{}).Issues {
+		t.Errorf("%v", i)
 	}
 }
