@@ -4,17 +4,16 @@ package ksysstatus
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/ksysmachine"
 	"github.com/haobox/haobox/internal/ksys"
 	"github.com/haobox/haobox/internal/ksys/phasim"
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/src"
-	"github.com/haobox/haobox/platform/statedir"
 )
 
 const (
@@ -53,24 +52,18 @@ func show(c *cli.Context, env platform.Env) error {
 	case timeout < 1 || timeout > 3600 || watch < 0 || watch > 86400:
 		return applet.Exitf(ksys.ExitUsage, "%s: --timeout is 1 to 3600 seconds, --watch up to 86400", name)
 	}
-	env, open, err := phasim.Surroundings(env, func(path string) (ksys.Store, error) {
-		d, err := statedir.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		return d, nil
-	})
+	env, open, err := phasim.Surroundings(env, ksysmachine.OpenStore)
 	if err != nil {
 		return applet.Exitf(ksys.ExitStateDir, "%s: %v", name, err)
 	}
 	var client *src.Client
-	r := ksys.NewRuntime(c.Context, env, ksys.Machine{
-		Commands: func(run platform.Runner, dirs, childEnv []string, scale float64) ksys.Commands {
-			client = &src.Client{Runner: run, Dirs: dirs, Env: childEnv, Scale: scale}
-			return client
-		},
-		OpenStore: open, ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, PID: os.Getpid(),
-	}, name, true)
+	machine := ksysmachine.Machine()
+	machine.OpenStore = open
+	machine.Commands = func(run platform.Runner, dirs, childEnv []string, scale float64) ksys.Commands {
+		client = &src.Client{Runner: run, Dirs: dirs, Env: childEnv, Scale: scale}
+		return client
+	}
+	r := ksys.NewRuntime(c.Context, env, machine, name, true)
 	g := &gatherer{client: client, runtime: r, local: c.Bool("local"), limit: time.Duration(timeout) * time.Second}
 	for {
 		report, installed := g.report(c.Context, c.Bool("preconfig"))

@@ -4,14 +4,12 @@ package startupmonksys
 
 import (
 	"context"
-	"os"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/ksysmachine"
 	"github.com/haobox/haobox/internal/ksys"
 	"github.com/haobox/haobox/internal/ksys/ksyscli"
 	"github.com/haobox/haobox/platform"
-	"github.com/haobox/haobox/platform/src"
-	"github.com/haobox/haobox/platform/statedir"
 )
 
 const (
@@ -25,29 +23,8 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	code := ksyscli.Script(ctx, env, args, ksyscli.Spec{
-		Name: name, Summary: summary, Machine: machine(), Boot: true,
+	return ksysmachine.Script(ctx, env, args, ksyscli.Spec{
+		Name: name, Summary: summary, Boot: true,
 		Core: func(c ksys.Config, _ string) ksys.Core { return &ksys.Startup{Policy: c.Policy} },
 	})
-	if code != ksys.ExitOK {
-		return applet.Exit(code)
-	}
-	return nil
-}
-
-// machine joins the script to the operating system.
-func machine() ksys.Machine {
-	return ksys.Machine{
-		Commands: func(run platform.Runner, dirs, env []string, scale float64) ksys.Commands {
-			return &src.Client{Runner: run, Dirs: dirs, Env: env, Scale: scale}
-		},
-		OpenStore: func(path string) (ksys.Store, error) {
-			d, err := statedir.Open(path)
-			if err != nil {
-				return nil, err
-			}
-			return d, nil
-		},
-		ReadTrusted: statedir.ReadTrusted, AppendLog: statedir.AppendRotated, PID: os.Getpid(),
-	}
 }
