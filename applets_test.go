@@ -12,6 +12,7 @@ import (
 
 	"github.com/haobox/haobox/applets"
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/platform/platformtest"
 )
 
@@ -215,5 +216,38 @@ func TestPageFlags(t *testing.T) {
 	got := strings.Join(pageFlags([]byte(page)), " ")
 	if want := "-n --plug -vz --ssl -a -b --quiet"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestPageParameters: the page of a resource agent names every parameter of its
+// metadata. Those of <service> and <vm> are in cluster.conf(5).
+func TestPageParameters(t *testing.T) {
+	t.Parallel()
+	service, ok := restree.BuiltinRule("service.sh")
+	if !ok {
+		t.Fatal("no rule of service.sh")
+	}
+	checked := 0
+	for _, e := range applets.All() {
+		rule, ok := restree.BuiltinRule(e.Name)
+		if !ok {
+			continue
+		}
+		page, err := os.ReadFile(fmt.Sprintf("man/%s.%d", e.Name, e.Section))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, p := range rule.Params {
+			if service.Param(p.Name) != nil && (e.Name == "service.sh" || e.Name == "vm.sh") {
+				continue
+			}
+			if checked++; !strings.Contains(string(page), p.Name) {
+				t.Errorf("man/%s.%d does not name the parameter %s", e.Name, e.Section, p.Name)
+			}
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d parameters were looked for", checked)
 	}
 }
