@@ -599,6 +599,17 @@ func TestReal_ApacheOCFTester(t *testing.T) {
 		t.Errorf("ocf-tester: %v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+	// Pacemaker finds it by its name and asks it about a configuration.
+	crm := func(config string) ([]byte, error) {
+		return exec.Command("crm_resource", "--validate", "--class=ocf", "--provider=haobox", "--agent=apache",
+			"--option", "server_root=/tmp/room/apache2", "--option", "config_file="+config).CombinedOutput()
+	}
+	if out, err := crm("apache2.conf"); err != nil {
+		t.Errorf("crm_resource: %v\n%s", err, out)
+	}
+	if out, err := crm("missing.conf"); err == nil {
+		t.Errorf("crm_resource accepts a configuration that is not there:\n%s", out)
+	}
 }
 
 // TestReal_Nginx is the README's example: a server without an agent of its own
