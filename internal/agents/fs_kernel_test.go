@@ -160,6 +160,8 @@ func holder(t *testing.T, dir, trap string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd.Dir, cmd.ExtraFiles = dir, []*os.File{r, r}
+	var stderr platformtest.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +172,7 @@ func holder(t *testing.T, dir, trap string) *exec.Cmd {
 	r.Close()
 	t.Cleanup(func() { w.Close(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the program that holds the file system: %q, %v", line, err)
+		t.Fatalf("the program that holds the file system: %q, %v; %v %s", line, err, cmd.Wait(), stderr.String())
 	}
 	return cmd
 }
