@@ -83,6 +83,9 @@ func (v *validator) nodes(c *Config) {
 		if a := n.AltName; a != nil && a.Name == n.Name {
 			v.err(a.Elem, "name", "the second ring has the name of the first")
 		}
+		if all := n.Elem.ChildrenNamed("altname"); len(all) > maxAltNames {
+			v.err(all[maxAltNames], "", "node %s has %d altname elements: with its own name there are at most %d links", n.Name, len(all), maxAltNames+1)
+		}
 	}
 }
 

@@ -71,6 +71,9 @@ func (d *elemDef) attr(name string) *attrDef {
 const (
 	// maxClusterName is the longest cluster name in characters (cman(5)).
 	maxClusterName = 15
+	// maxAltNames is how many further links a node can have: knet has eight
+	// (corosync.conf(5), linknumber).
+	maxAltNames = 7
 	// maxNodeName is the longest node name in characters.
 	maxNodeName = 255
 	// maxVotes is the greatest number of votes of one node.
@@ -225,7 +228,8 @@ func (g *grammar) addFencing() {
 	g.add("clusternode", &elemDef{
 		attrs: []attrDef{{name: "name", typ: shortText, max: maxNodeName, required: true}, {name: "nodeid", typ: positive, required: true},
 			{name: "votes", typ: ranged, max: maxVotes}, {name: "weight", typ: natural}},
-		children: one("altname", "fence", "unfence"),
+		// Differs from cman, which had two rings: corosync 3 has eight links.
+		children: append(many("altname"), one("fence", "unfence")...),
 	})
 	g.add("altname", &elemDef{attrs: []attrDef{requiredName(), {name: "port", typ: ranged, max: 65535}, {name: "mcast"}, {name: "ttl", typ: natural}}})
 	g.add("fence", &elemDef{attrs: nats("delay"), children: many("method")})
