@@ -38,10 +38,11 @@ const clusterConf = `<cluster name="lab" config_version="%d">
 </cluster>
 `
 
-func newLab(t *testing.T) *lab {
+func newLab(t *testing.T, o corotest.Options) *lab {
 	t.Helper()
 	corotest.Need(t)
-	l := &lab{corotest.Start(t, corotest.Options{Nodes: 2, Idle: true}), t, cmdtest.Build(t, "../..", ".")}
+	o.Nodes, o.Idle = 2, true
+	l := &lab{corotest.Start(t, o), t, cmdtest.Build(t, "../..", ".")}
 	key := strings.Repeat("k", 256)
 	for _, n := range l.Nodes {
 		l.write(n, 1, 1000)
@@ -140,7 +141,7 @@ func golden(t *testing.T, name, got string) {
 
 // TestCluster takes two nodes through the life of a cluster.
 func TestCluster(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, corotest.Options{})
 	for _, c := range []string{"status", "nodes", "version", "wait", "leave", "expected -e 1", "votes -v 1", "kill -n n2", "debug -d1"} {
 		l.fails(1, c, 1, "cman_tool: Cannot open connection to cman, is it running ?")
 	}
@@ -212,7 +213,7 @@ func TestCluster(t *testing.T) {
 // TestJoin_Refusals: what a bad configuration or key leads to, all before
 // anything is started.
 func TestJoin_Refusals(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, corotest.Options{})
 	n := l.Nodes[0]
 	conf := filepath.Join(n.Dir, "cluster.conf")
 	good, err := os.ReadFile(conf)

@@ -258,14 +258,34 @@ func (t *translator) totem() {
 			if i > 0 {
 				p = t.altPort(i)
 			}
-			if p != 0 {
-				t.section("interface", func() {
-					t.key("linknumber", i)
-					t.key("mcastport", p)
-				})
+			if p == 0 && links == 1 {
+				continue
 			}
+			t.section("interface", func() {
+				t.key("linknumber", i)
+				if p != 0 {
+					t.key("mcastport", p)
+				}
+				if links > 1 {
+					t.pings()
+				}
+			})
 		}
 	})
+}
+
+// pings sets after what time knet gives a silent link up and sends on another:
+// a fifth of the token, asked for at twice that rate. Its own value is half the
+// token, in which the token is lost together with the link when it has to be
+// sent again a few times: with corosync 3.1.7 and a token of 5 s a cut link was
+// given up after 2.5 to 3.5 s. Not below what corosync has for a token of a
+// second. A link that has just come up gets more time from knet itself.
+func (t *translator) pings() {
+	const least = 500 * time.Millisecond
+	token := t.c.Totem.Token
+	timeout := max(token/5, min(token/2, least))
+	t.key("knet_ping_interval", (timeout / 2).Milliseconds())
+	t.key("knet_ping_timeout", timeout.Milliseconds())
 }
 
 // number passes an unsigned number on.

@@ -45,6 +45,10 @@ type Options struct {
 	Votes []int
 	// Quorum are further lines of the quorum section.
 	Quorum []string
+	// Links is how many networks there are, 0 and 1 mean one; node N has the
+	// address 10.77.L.N in network L, which counts from 0. The configuration of
+	// this package uses the first only.
+	Links int
 	// Sockets makes the daemon talk to its clients through sockets.
 	Sockets bool
 	// Conf replaces the whole configuration of a node.
@@ -57,6 +61,7 @@ type Options struct {
 type Cluster struct {
 	Nodes []*Node
 	hub   *keeper
+	links int
 	t     testing.TB
 }
 
@@ -79,7 +84,9 @@ type keeper struct {
 }
 
 const hubScript = `
-ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set br0 up || exit 1
+for i in $(seq 0 $(($1 - 1))); do
+  ip link add br$i type bridge stp_state 0 forward_delay 0 mcast_snooping 0 && ip link set br$i up || exit 1
+done
 echo ready
 while read -r x; do :; done
 `
@@ -127,8 +134,8 @@ func Need(t testing.TB) {
 // called Need.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
-	c.hub = c.keep(exec.Command("unshare", "-n", "sh", "-c", hubScript))
+	c := &Cluster{t: t, links: max(o.Links, 1)}
+	c.hub = c.keep(exec.Command("unshare", "-n", "sh", "-c", hubScript, "sh", strconv.Itoa(max(o.Links, 1))))
 	for i := range max(o.Nodes, 1) {
 		n := &Node{ID: uint32(i + 1), Dir: filepath.Join(t.TempDir()), c: c}
 		conf := o.conf(n)
@@ -139,11 +146,14 @@ func Start(t testing.TB, o Options) *Cluster {
 			t.Fatal(err)
 		}
 		n.keeper = c.keep(exec.Command("unshare", "-n", "-m", "--propagation", "private", "sh", "-c", nodeScript, "sh", n.Dir))
-		v, pid := fmt.Sprintf("v%d", n.ID), strconv.Itoa(n.keeper.cmd.Process.Pid)
-		c.ip(c.hub, "link", "add", v, "type", "veth", "peer", "name", "eth0", "netns", pid)
-		c.ip(c.hub, "link", "set", v, "master", "br0", "up")
-		c.ip(n.keeper, "addr", "add", fmt.Sprintf("10.77.0.%d/24", n.ID), "dev", "eth0")
-		c.ip(n.keeper, "link", "set", "eth0", "up")
+		pid := strconv.Itoa(n.keeper.cmd.Process.Pid)
+		for l := range max(o.Links, 1) {
+			v, eth := n.cable(l), fmt.Sprint("eth", l)
+			c.ip(c.hub, "link", "add", v, "type", "veth", "peer", "name", eth, "netns", pid)
+			c.ip(c.hub, "link", "set", v, "master", fmt.Sprint("br", l), "up")
+			c.ip(n.keeper, "addr", "add", fmt.Sprintf("10.77.%d.%d/24", l, n.ID), "dev", eth)
+			c.ip(n.keeper, "link", "set", eth, "up")
+		}
 		c.Nodes = append(c.Nodes, n)
 	}
 	t.Cleanup(func() {
@@ -282,11 +292,26 @@ func (n *Node) Signal(sig syscall.Signal) {
 	}
 }
 
-// Cut takes the node's cable out.
-func (n *Node) Cut() { n.c.ip(n.c.hub, "link", "set", fmt.Sprintf("v%d", n.ID), "down") }
+// cable is the node's end of a link at the hub.
+func (n *Node) cable(link int) string { return fmt.Sprintf("v%dl%d", n.ID, link) }
 
-// Heal plugs it in again.
-func (n *Node) Heal() { n.c.ip(n.c.hub, "link", "set", fmt.Sprintf("v%d", n.ID), "up") }
+// Cut takes the node's cables out, or those of some links only.
+func (n *Node) Cut(links ...int) { n.cables("down", links) }
+
+// Heal plugs them in again.
+func (n *Node) Heal(links ...int) { n.cables("up", links) }
+
+func (n *Node) cables(state string, links []int) {
+	n.c.t.Helper()
+	if len(links) == 0 {
+		for l := range n.c.links {
+			links = append(links, l)
+		}
+	}
+	for _, l := range links {
+		n.c.ip(n.c.hub, "link", "set", n.cable(l), state)
+	}
+}
 
 // In runs f on a thread inside the node's namespaces. Connections that f makes
 // stay usable afterwards; files that they open later do not belong to the node.
