@@ -26,6 +26,9 @@ const (
 	// lookupLimit bounds each question to the resolver.
 	lookupLimit = 5 * time.Second
 
+	// corosyncUnit is the unit of Debian's, SUSE's and Red Hat's packages.
+	corosyncUnit = "corosync.service"
+
 	maxPort   = 65535
 	maxNodeID = 4096 // cman_tool(8)
 	maxName   = 65
@@ -198,7 +201,7 @@ func (t *tool) start() error {
 	ctx, cancel := context.WithTimeout(t.ctx, startLimit)
 	defer cancel()
 	if systemd.Running() {
-		if err := systemd.Start(ctx, "corosync.service"); err != nil {
+		if err := systemd.Start(ctx, corosyncUnit); err != nil {
 			return t.die("corosync died: %v", err)
 		}
 	} else {

@@ -3,13 +3,16 @@
 package cmantool
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/platform/corosync"
+	"github.com/haobox/haobox/platform/systemd"
 )
 
 // leave stops corosync in order. Clients that have services running may refuse.
@@ -35,12 +38,13 @@ func (t *tool) leave() error {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(n)*time.Second)
 		defer cancel()
 	}
+	pid := 0
 	for {
-		err := t.shutdown(ctx, how)
+		err := t.shutdown(ctx, how, &pid)
 		switch {
 		case err == nil, errors.Is(err, corosync.ErrLost), errors.Is(err, corosync.ErrNotRunning):
 			if t.has("w") {
-				return t.gone(ctx)
+				return t.gone(ctx, pid)
 			}
 			return nil
 		case !t.has("w") || !errors.Is(err, corosync.ErrBusy) && !errors.Is(err, corosync.ErrExist):
@@ -69,27 +73,52 @@ func (t *tool) giveUpVotes(e cluster.Engine) error {
 	return do.SetExpected(t.ctx, max(s.Total-own.Votes, 1))
 }
 
-func (t *tool) shutdown(ctx context.Context, how corosync.Shutdown) error {
+// shutdown asks corosync to stop, and notes its process.
+func (t *tool) shutdown(ctx context.Context, how corosync.Shutdown, pid *int) error {
 	c, err := corosync.DialCfg(ctx, corosync.Config{Limit: callLimit})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	*pid = c.DaemonPID()
 	return c.TryShutdown(ctx, how)
 }
 
-// gone waits until corosync lets nobody in any more.
-func (t *tool) gone(ctx context.Context) error {
+// gone waits until corosync lets nobody in any more, its process has ended and
+// systemd has noticed: a join right after it would fail before that.
+func (t *tool) gone(ctx context.Context, pid int) error {
 	for {
 		c, err := corosync.DialCfg(ctx, corosync.Config{Limit: callLimit})
-		if errors.Is(err, corosync.ErrNotRunning) {
-			return nil
-		}
 		if err == nil {
 			c.Close()
+		}
+		if errors.Is(err, corosync.ErrNotRunning) && t.ended(pid) && !stopping(ctx) {
+			return nil
 		}
 		if t.env.Clock.Sleep(ctx, pollEvery/10) != nil {
 			return applet.Exitf(exitTimeout, "%s: Timed-out waiting for cluster", t.name)
 		}
 	}
+}
+
+// ended reports whether a process is gone or waits for its parent only.
+func (t *tool) ended(pid int) bool {
+	if pid <= 0 {
+		return true // in a process namespace that cannot be seen from here
+	}
+	stat, err := t.env.FS.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	i := bytes.LastIndexByte(stat, ')')
+	return i >= 0 && bytes.HasPrefix(stat[i+1:], []byte(" Z"))
+}
+
+// stopping reports whether systemd is still busy with the end of corosync.
+func stopping(ctx context.Context) bool {
+	if !systemd.Running() {
+		return false
+	}
+	_, active, _, err := systemd.Manager{}.State(ctx, corosyncUnit)
+	return err == nil && active == "deactivating"
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/haobox/haobox/platform/platformtest"
 )
 
-// patience only ends a test that hangs.
-const patience = time.Minute
+// patience only ends a test that hangs: 15,000 messages took more than a minute
+// beside the tests of other packages and the race detector.
+const patience = 4 * time.Minute
 
 // until looks again and again.
 func until(t *testing.T) func(what string, done func() bool) {
