@@ -276,7 +276,7 @@ func lost(err error) error {
 	return fmt.Errorf("%w (%v)", ErrLost, err)
 }
 
-// handshake is the daemon's answer to a new client: error @16, connection type
+// handshake is the daemon's answer to a new client: id -1 @0, size @8, error @16, connection type
 // @24, size of messages @28, then the names of the three channels.
 type handshake struct {
 	shm                      bool
@@ -286,6 +286,9 @@ type handshake struct {
 
 func decodeHandshake(b []byte) (handshake, error) {
 	r := reply{b: b}
+	if id, size := r.i32(0), r.i32(8); id != -1 || size != handshakeReply {
+		return handshake{}, fmt.Errorf("handshake %d of %d bytes, another version of libqb than 1 or 2: %w", id, size, ErrProtocol)
+	}
 	code := r.i32(16)
 	h := handshake{
 		maxMsg:  int(r.u32(28)),

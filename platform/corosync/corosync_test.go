@@ -429,6 +429,8 @@ func TestDial_BadHandshakes(t *testing.T) {
 		{"no such service", func(f *fake) { f.handshakes = []int32{-38} }, ErrNoService},
 		{"no descriptors left", func(f *fake) { f.handshakes = []int32{-24} }, syscall.EMFILE},
 		{"cut off", func(f *fake) { f.cut = 100 }, ErrLost},
+		{"another version: its size", func(f *fake) { f.reply = func(b []byte) { native.PutUint32(b[8:], handshakeReply+8) } }, ErrProtocol},
+		{"another version: its id", func(f *fake) { f.reply = func(b []byte) { native.PutUint32(b, 1) } }, ErrProtocol},
 		{"another kind of connection", func(f *fake) { f.reply = func(b []byte) { native.PutUint32(b[24:], 7) } }, ErrProtocol},
 		{"messages of 4 GiB", func(f *fake) { f.reply = func(b []byte) { native.PutUint32(b[28:], math.MaxUint32) } }, ErrProtocol},
 		{"no names", func(f *fake) { f.reply = func(b []byte) { clear(b[40:]) } }, ErrProtocol},
