@@ -177,7 +177,21 @@ func (m *machine) Apply(from cluster.Member, b []byte) {
 	}
 	c.revision++
 	victim := c.st.victim(cmd.node)
+	switch cmd.kind {
+	case kindStart:
+		c.log(slog.LevelDebug, "receive_start %d:%d len %d", from.Node, cmd.change, len(b))
+		if cmd.change == c.st.change {
+			c.log(slog.LevelDebug, "match_change %d:%d matches cg %d", from.Node, cmd.change, c.st.change)
+		}
+	case kindComplete:
+		c.log(slog.LevelDebug, "receive_complete %d:%d len %d", from.Node, cmd.change, len(b))
+	case kindDone:
+		c.log(slog.LevelDebug, "receive_victim_done %d:%d flags 2 len %d", from.Node, c.st.change, len(b))
+	}
 	c.st.apply(from, c.replica.View(), cmd)
+	if cmd.kind == kindDone && victim != nil && c.st.victim(cmd.node) == nil {
+		c.log(slog.LevelDebug, "receive_victim_done %d:%d remove victim %d time %d how %d", from.Node, c.st.change, cmd.node, cmd.op.End.Unix(), cmd.how)
+	}
 	if cmd.kind == kindOverride && victim != nil && c.st.victim(cmd.node) == nil {
 		c.log(slog.LevelWarn, "fence %s overridden by administrator intervention", c.name(cmd.node))
 	}
@@ -376,16 +390,29 @@ func (c *Core) mine() *member {
 
 // tell logs what happened to the state.
 func (c *Core) tell() {
+	// Who came and went, then the sum of it, then what follows from it.
+	joined, removed, failed := 0, 0, 0
 	for _, n := range c.st.notes {
 		switch n.kind {
 		case noteJoined:
+			joined++
 			c.log(slog.LevelDebug, "add_change cg %d joined nodeid %d", c.st.change, n.node)
 		case noteLeft:
+			removed++
 			c.log(slog.LevelDebug, "add_change cg %d remove nodeid %d reason 2", c.st.change, n.node)
 		case noteDown:
+			removed, failed = removed+1, failed+1
 			c.log(slog.LevelDebug, "add_change cg %d remove nodeid %d reason 3", c.st.change, n.node)
 		case noteProcess:
+			removed, failed = removed+1, failed+1
 			c.log(slog.LevelDebug, "add_change cg %d remove nodeid %d reason 5", c.st.change, n.node)
+		}
+	}
+	if joined+removed > 0 {
+		c.log(slog.LevelDebug, "add_change cg %d m %d j %d r %d f %d", c.st.change, len(c.st.domain), joined, removed, failed)
+	}
+	for _, n := range c.st.notes {
+		switch n.kind {
 		case noteVictim:
 			c.log(slog.LevelDebug, "add_victims node %d", n.node)
 		case noteOutside:
@@ -394,9 +421,6 @@ func (c *Core) tell() {
 			if j := c.job(n.node); j != nil && (n.how == HowMember || n.how == HowExternal) {
 				c.log(slog.LevelDebug, "averting fence of node %s cluster member %d cpg member %d external %d", c.name(n.node),
 					bit(slices.Contains(c.members.Members, n.node)), bit(hasNode(c.replica.View(), n.node)), bit(n.how == HowExternal))
-			}
-			if n.by != c.self.Node {
-				c.log(slog.LevelDebug, "receive_victim_done %d:%d victim nodeid %d how %s", n.by, c.st.change, n.node, n.how)
 			}
 		}
 	}
@@ -584,6 +608,7 @@ func (c *Core) fence() {
 		c.delay.running = false
 		if c.sent.complete != c.cycle {
 			c.sent.complete = c.cycle
+			c.log(slog.LevelDebug, "send_complete %d:%d flags 2 started %d m %d", c.self.Node, c.cycle, c.mine().started, len(c.st.domain))
 			c.send(command{kind: kindComplete, change: c.cycle})
 		}
 		return

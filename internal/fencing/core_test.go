@@ -158,10 +158,13 @@ func TestCore_LogOfAFailure(t *testing.T) {
 	want := []string{
 		"cluster node 2 removed seq 8",
 		"add_change cg 3 remove nodeid 2 reason 3",
+		"add_change cg 3 m 1 j 0 r 1 f 1",
 		"add_victims node 2",
 		"check_ringid done cluster 8 cpg 1:8",
 		"check_quorum done",
 		"send_start 1:3 flags 2 started 2 m 1 j 0 r 1 f 1",
+		"receive_start 1:3 len 18",
+		"match_change 1:3 matches cg 3",
 		"wait_messages cg 3 got all 1",
 		"set_master from 1 to complete node 1",
 		"delay post_fail_delay 0 quorate_from_last_update 0",
@@ -170,6 +173,10 @@ func TestCore_LogOfAFailure(t *testing.T) {
 		"fence CNODE1 dev 0.0 agent fence_zvmip result: success",
 		"fence CNODE1 success",
 		"send_victim_done cg 3 flags 2 victim nodeid 2",
+		"receive_victim_done 1:3 flags 2 len 80",
+		"receive_victim_done 1:3 remove victim 2 time 1388500764 how 1",
+		"send_complete 1:3 flags 2 started 3 m 1",
+		"receive_complete 1:3 len 18",
 	}
 	if diff := cmp.Diff(want, s.log); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
