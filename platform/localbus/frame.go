@@ -55,6 +55,7 @@ const (
 	kindView    = "view"    // hub
 	kindMessage = "message" // hub
 	kindPing    = "ping"    // hub: it is alive
+	kindPong    = "pong"    // client: so is it
 
 	protocolVersion = 1
 )

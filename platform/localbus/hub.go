@@ -15,6 +15,7 @@ import (
 // hub orders everything. Its state is under one lock; each client has a
 // goroutine that reads and one that writes.
 type hub struct {
+	token    time.Duration // Config.Token
 	lock     *os.File
 	listener net.Listener
 	idle     sync.WaitGroup
@@ -54,7 +55,7 @@ type frame struct {
 }
 
 // startHub listens; the caller holds the lock file's lock, which the hub keeps.
-func startHub(path string, lock *os.File) (*hub, error) {
+func startHub(path string, lock *os.File, token time.Duration) (*hub, error) {
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func startHub(path string, lock *os.File) (*hub, error) {
 		l.Close()
 		return nil, err
 	}
-	h := &hub{lock: lock, listener: l, groups: map[string][]Member{}, stopped: make(chan struct{})}
+	h := &hub{token: token, lock: lock, listener: l, groups: map[string][]Member{}, stopped: make(chan struct{})}
 	h.idle.Add(2)
 	go h.accept()
 	go h.ping()
@@ -154,6 +155,9 @@ func (h *hub) serve(conn net.Conn) {
 	h.idle.Add(1)
 	go c.writer(&h.idle)
 	for {
+		if h.token > 0 {
+			conn.SetReadDeadline(time.Now().Add(max(h.token, 2*pingEvery)))
+		}
 		f, body, err := readFrame(r)
 		if err != nil || !h.handle(c, f, body) {
 			break
@@ -259,6 +263,7 @@ func (h *hub) handle(c *client, f head, body []byte) bool {
 	m := membership{f.Group, f.From}
 	in := slices.Contains(c.members, m)
 	switch f.Kind {
+	case kindPong:
 	case kindJoin:
 		if in || f.Group == "" || f.From.Node != c.node.ID || slices.Contains(h.groups[f.Group], f.From) {
 			return false

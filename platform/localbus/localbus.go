@@ -149,6 +149,10 @@ type Config struct {
 	Node Node
 	// Takeover is how long to wait for a hub; 0 means DefaultTakeover.
 	Takeover time.Duration
+	// Token is how long a process may be silent until the hub takes it for
+	// failed: a stopped one is. 0 is for ever. The hub's own counts; it is at
+	// least 2 s, because the processes are asked every second.
+	Token time.Duration
 }
 
 // Bus is a connection of a process. Methods are safe for concurrent use,
@@ -277,7 +281,7 @@ func (b *Bus) lead() {
 		lock.Close() // another one is, or will be in a moment
 		return
 	}
-	h, err := startHub(filepath.Join(b.cfg.Dir, "hub.sock"), lock)
+	h, err := startHub(filepath.Join(b.cfg.Dir, "hub.sock"), lock, b.cfg.Token)
 	if err != nil {
 		lock.Close()
 		return
@@ -322,6 +326,8 @@ func (b *Bus) frames(conn net.Conn) error {
 // frame handles one; b.mu is held.
 func (b *Bus) frame(h head, body []byte) error {
 	switch h.Kind {
+	case kindPing:
+		b.post(head{Kind: kindPong}, nil)
 	case kindKilled:
 		return fmt.Errorf("node killed: %w", ErrLost)
 	case kindAnswer:

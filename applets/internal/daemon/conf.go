@@ -237,7 +237,7 @@ func OpenEngine(ctx context.Context, env platform.Env, conf *clusterconf.Config,
 	if err != nil {
 		return nil, err
 	}
-	cfg := engine.LocalConfig{Dir: dir, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Clock: env.Clock}
+	cfg := engine.LocalConfig{Dir: dir, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token, Clock: env.Clock}
 	for _, n := range conf.Nodes {
 		cfg.Nodes = append(cfg.Nodes, engine.LocalNode{Node: cluster.Node{ID: cluster.NodeID(n.ID), Name: n.Name}, Votes: n.Votes})
 	}

@@ -29,6 +29,8 @@ type LocalConfig struct {
 	TwoNode bool
 	// Takeover is how long to wait for another hub; 0 means 10 s.
 	Takeover time.Duration
+	// Token is how long a stopped node goes unnoticed; 0 is for ever.
+	Token time.Duration
 	// Clock tells when nodes joined; nil means the machine's.
 	Clock platform.Clock
 }
@@ -65,7 +67,7 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 		cfg.Clock = platform.SystemClock{}
 	}
 	local := cfg.Nodes[i].Node
-	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Takeover: cfg.Takeover, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
+	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Takeover: cfg.Takeover, Token: cfg.Token, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
 	if err != nil {
 		return nil, fmt.Errorf("%w (%v)", cluster.ErrNotRunning, err)
 	}
