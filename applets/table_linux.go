@@ -11,6 +11,7 @@ import (
 	cmantool "github.com/haobox/haobox/applets/cman_tool"
 	fenceackmanual "github.com/haobox/haobox/applets/fence_ack_manual"
 	fencecheck "github.com/haobox/haobox/applets/fence_check"
+	fencedomain "github.com/haobox/haobox/applets/fence_domain"
 	fencehistory "github.com/haobox/haobox/applets/fence_history"
 	fencenode "github.com/haobox/haobox/applets/fence_node"
 	fencetool "github.com/haobox/haobox/applets/fence_tool"
@@ -48,6 +49,7 @@ func native() []applet.Entry {
 		{Applet: &cmantool.Applet, Links: []string{"sbin/cman_tool"}},
 		{Applet: &fenceackmanual.Applet, Links: []string{"sbin/fence_ack_manual"}},
 		{Applet: &fencecheck.Applet, Links: []string{"sbin/fence_check"}},
+		{Applet: &fencedomain.Applet, Links: []string{"sbin/fence_domain"}},
 		{Applet: &fencehistory.Applet, Links: []string{"sbin/fence_history"}},
 		{Applet: &fencenode.Applet, Links: []string{"sbin/fence_node"}},
 		{Applet: &fencetool.Applet, Links: []string{"sbin/fence_tool"}},
