@@ -387,3 +387,39 @@ func FuzzFrame(f *testing.F) {
 		}
 	})
 }
+
+// TestHub_SilentClient: a process that answers no pings is taken for failed
+// after the token, and one that answers is not.
+func TestHub_SilentClient(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bus, err := Open(t.Context(), Config{Dir: dir, Node: Node{ID: 1, Name: "n1"}, Token: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bus.Close() })
+	next := func(nodes int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for {
+			ev, err := bus.Next(ctx)
+			if err != nil {
+				t.Fatalf("waiting for %d nodes: %v", nodes, err)
+			}
+			if r, is := ev.(Ring); is && len(r.Nodes) == nodes {
+				return
+			}
+		}
+	}
+	c, err := net.Dial("unix", filepath.Join(dir, "hub.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := writeFrame(c, head{Kind: kindHello, Version: protocolVersion, Node: Node{ID: 2, Name: "n2"}, From: Member{2, 1}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	next(2)
+	next(1)
+}
