@@ -87,8 +87,8 @@ uninstall: build ## remove what install put there
 		case " $(AGENTS) " in *" $$name "*) ;; *) rm -f '$(COMPDIR)'/$$name ;; esac; \
 	done
 
-demo: build ## fence a z/VM guest through the real agent and a simulated z/VM
-	@bin/haobox demo
+demo: build ## freeze one of two nodes: the other one fences it through a simulated z/VM
+	@bin/haobox demo freeze
 
 setup: ## install the Debian packages that the tests need, if missing
 	tools/setup

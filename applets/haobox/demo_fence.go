@@ -145,14 +145,14 @@ type zvm struct {
 }
 
 // startZVM starts smapid and waits until it is ready.
-func (t tool) startZVM(ctx context.Context, self, dir string, logoff time.Duration) (*zvm, error) {
+func (t tool) startZVM(ctx context.Context, self, dir string, logoff time.Duration, more ...string) (*zvm, error) {
 	socket := filepath.Join(dir, "smapid.sock")
 	ready := filepath.Join(dir, "ready")
 	var errs bytes.Buffer
 	proc, err := t.env.Runner.Start(ctx, platform.Cmd{
 		Path: self, Grace: stopGrace, Stderr: &errs,
-		Args: []string{"smapid", "--listen", "tcp:127.0.0.1:0", "--guests", "CNODE1,CNODE2", "--authorize", "CMANAGER:SECRET",
-			"--control", socket, "--ready-file", ready, "--logoff-delay", logoff.String()},
+		Args: append([]string{"smapid", "--listen", "tcp:127.0.0.1:0", "--guests", "CNODE1,CNODE2", "--authorize", "CMANAGER:SECRET",
+			"--control", socket, "--ready-file", ready, "--logoff-delay", logoff.String()}, more...),
 	})
 	if err != nil {
 		return nil, err
