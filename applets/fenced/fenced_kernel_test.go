@@ -249,6 +249,12 @@ func TestKernel_Fencing(t *testing.T) {
 // crashAndFreeze: the node comes back and is a member again.
 func crashAndFreeze(t *testing.T, l *lab) {
 
+	// A member of the fence domain does not let corosync stop.
+	if out, err := l.command(l.Nodes[0], "/usr/sbin/corosync-cfgtool", "-H").CombinedOutput(); !strings.Contains(string(out), "Could not shutdown") {
+		t.Errorf("corosync stops: %v: %s", err, out)
+	}
+	l.wait(1, "corosync was not let go", func(s string) bool { return strings.Contains(s, "no to cman shutdown") }, "fence_tool", "dump")
+
 	// A crash: the node's daemons are gone. The lowest survivor fences it.
 	syscall.Kill(l.fencedPID(3), syscall.SIGKILL)
 	l.Nodes[2].Signal(syscall.SIGKILL)

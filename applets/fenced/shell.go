@@ -37,7 +37,7 @@ const (
 	pollLimit = 2 * time.Second
 	// killLimit bounds the engine's answer to a kill.
 	killLimit = 10 * time.Second
-	// overridePause is the least time between two words from the pipe: ours,
+	// overridePause is the least time between two reads of the pipe: ours,
 	// against one who floods it.
 	overridePause = 100 * time.Millisecond
 )
@@ -95,6 +95,7 @@ func start(ctx context.Context, d *daemon.Daemon, o options) error {
 	s.serve()
 	s.serveOld()
 	go s.poll()
+	go s.veto()
 	d.Started()
 	if o.join {
 		s.step(fencing.Join{})
@@ -349,11 +350,15 @@ func (s *shell) override(open bool) {
 	s.pipe = pipe
 	go func() {
 		for {
-			word, err := pipe.Next()
+			words, err := pipe.Next()
 			if err != nil {
 				return
 			}
-			s.d.Loop.Post(func() { s.ack(word) })
+			s.d.Loop.Post(func() {
+				for _, w := range words {
+					s.ack(w)
+				}
+			})
 			if s.d.Env.Clock.Sleep(s.ctx, overridePause) != nil {
 				return
 			}

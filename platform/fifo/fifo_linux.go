@@ -7,11 +7,20 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 )
 
-// maxWord is the most that is read at once: fenced(8).
-const maxWord = 127
+const (
+	// maxWord is the longest word: what fenced(8) reads.
+	maxWord = 127
+	// maxRead is what is read at once: all that a pipe holds, see pipe(7), so
+	// that who floods it keeps nobody's word out.
+	maxRead = 64 << 10
+	// maxWords bounds what one read gives: ours, the newest count.
+	maxWords = 64
+)
 
 // ErrNotOurs: there is something of that name which is no pipe of this user.
 var ErrNotOurs = errors.New("is no pipe of this user")
@@ -57,20 +66,18 @@ func ours(info fs.FileInfo) bool {
 	return ok && info.Mode().Type() == fs.ModeNamedPipe && int(st.Uid) == os.Geteuid()
 }
 
-// Next returns what was written next: at most 127 bytes, cut at the first
-// control character. It ends with an error when Close is called.
-func (f *FIFO) Next() (string, error) {
-	b := make([]byte, maxWord)
+// Next waits for something to be written and returns its words: what stands
+// between control characters, at most 127 bytes each. It ends with an error when
+// Close is called.
+func (f *FIFO) Next() ([]string, error) {
+	b := make([]byte, maxRead)
 	n, err := f.f.Read(b)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for i, c := range b[:n] {
-		if c < ' ' || c == 0x7F {
-			return string(b[:i]), nil
-		}
-	}
-	return string(b[:n]), nil
+	words := strings.FieldsFunc(string(b[:n]), func(r rune) bool { return r < ' ' || r == 0x7F })
+	words = slices.DeleteFunc(words, func(w string) bool { return len(w) > maxWord })
+	return words[max(0, len(words)-maxWords):], nil
 }
 
 // Close removes the pipe.

@@ -17,12 +17,14 @@ func TestFIFO(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, tc := range []struct{ in, want string }{
-			{"CNODE1\n", "CNODE1"}, {"CNODE1\nCNODE2\n", "CNODE1"}, {"\x01x", ""}, {strings.Repeat("x", 127), strings.Repeat("x", 127)}, {"no newline", "no newline"},
+			{"CNODE1\n", "CNODE1"}, {"CNODE1\nCNODE2\n", "CNODE1,CNODE2"}, {"\x01x", "x"}, {strings.Repeat("x", 127), strings.Repeat("x", 127)},
+			{strings.Repeat("x", 128) + "\ny", "y"}, {"no newline", "no newline"}, {"\n", ""},
+			{strings.Repeat("\x00", 4000) + strings.Repeat("a\n", 100) + "CNODE1\n", strings.Repeat("a,", 63) + "CNODE1"},
 		} {
 			if err := os.WriteFile(path, []byte(tc.in), 0); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := f.Next(); got != tc.want || err != nil {
+			if got, err := f.Next(); strings.Join(got, ",") != tc.want || err != nil {
 				t.Errorf("%q gave %q, %v", tc.in, got, err)
 			}
 		}

@@ -220,13 +220,19 @@ func (d *Daemon) OpenEngine(ctx context.Context, limit time.Duration) (cluster.E
 	})
 }
 
+// OnCorosync reports whether the engine is corosync.
+func OnCorosync(env platform.Env) bool {
+	which := env.Getenv(EngineVariable)
+	return which == "" || which == "corosync"
+}
+
 // OpenEngine opens the engine that EngineVariable names, once. conf may be nil
 // for corosync. Without a running engine the error is cluster.ErrNotRunning.
 func OpenEngine(ctx context.Context, env platform.Env, conf *clusterconf.Config, config corosync.Config) (cluster.Engine, error) {
 	which := env.Getenv(EngineVariable)
 	dir, local := strings.CutPrefix(which, "local:")
 	switch {
-	case which == "" || which == "corosync":
+	case OnCorosync(env):
 		return engine.OpenCorosync(ctx, config)
 	case !local || dir == "":
 		return nil, fmt.Errorf("%s is %q: it is corosync or local:DIR", EngineVariable, which)
