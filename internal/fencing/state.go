@@ -55,7 +55,8 @@ type victim struct {
 	reason   Reason
 	// id names this fate of the node: a number of a change.
 	id uint64
-	// ring is the one in which it failed; life is one in which it lived.
+	// ring is the one in which it failed; life is one in which it lived, or may
+	// have: that of ring for a node that was never seen.
 	ring, life uint64
 	// settled and wins are the outcome of the fence race against it: see
 	// race.go.
@@ -260,7 +261,9 @@ func (s *state) apply(from cluster.Member, v cluster.View, c command) {
 			s.note(noteLeft, from.Node)
 		}
 	case kindExternal:
-		s.external(v, c)
+		if self != nil {
+			s.external(self, v, c)
+		}
 	case kindStale:
 		if self == nil && s.victim(from.Node) == nil {
 			// It ran in a domain that this one has not heard of.
@@ -354,13 +357,18 @@ func (s *state) join(from cluster.Member, v cluster.View, c command) {
 		if from.Node < n.id {
 			wins = 1<<RaceServices | 1<<RaceLowest | 1<<RaceQdisk
 		}
-		s.addVictim(victim{node: n.id, name: n.name, reason: ReasonStartup, id: s.change, ring: v.Ring.Seq, settled: true, wins: wins})
+		s.addVictim(victim{node: n.id, name: n.name, reason: ReasonStartup, id: s.change, ring: v.Ring.Seq, life: v.Ring.Seq, settled: true, wins: wins})
 	}
 }
 
 // external takes the news that a node was fenced by fence_node. It counts for
-// the life of the node that was known before that began, and for no other.
-func (s *state) external(v cluster.View, c command) {
+// the life of the node that was known before that began, and for no other. The
+// member that says so must have been in this domain by then: rings of another
+// one are numbers of another sequence.
+func (s *state) external(by *member, v cluster.View, c command) {
+	if c.ring < by.ring {
+		return
+	}
 	if x := s.victim(c.node); x != nil {
 		if x.life <= c.ring {
 			s.remember(Op{Node: c.node, Name: x.name, How: HowExternal, OK: true, Start: c.time, End: c.time, Attempts: 1, Reason: x.reason})

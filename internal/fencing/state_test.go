@@ -101,6 +101,32 @@ func TestState_Trust(t *testing.T) {
 	}
 }
 
+// TestState_ExternalOfAnotherTime: what was fenced before this domain began, or
+// before the one who says so was in it, is no news.
+func TestState_ExternalOfAnotherTime(t *testing.T) {
+	t.Parallel()
+	one, two := cluster.Member{Node: 1, Instance: 10}, cluster.Member{Node: 2, Instance: 20}
+	v := cluster.View{Ring: cluster.RingID{Node: 1, Seq: 56}, Members: []cluster.Member{one}}
+	s := &state{}
+	s.apply(one, v, command{kind: kindJoin, nodes: []named{{3, "CNODE3"}}})
+	v = come(v, 60, two)
+	s.view(v)
+	s.apply(two, v, command{kind: kindExternal, node: 3, ring: 60})
+	if s.victim(3) == nil {
+		t.Error("taken from a daemon that is not in the domain")
+	}
+	s.apply(two, v, command{kind: kindJoin})
+	for _, tc := range []struct {
+		from cluster.Member
+		ring uint64
+		want bool
+	}{{one, 48, false}, {two, 48, false}, {two, 56, false}, {one, 56, true}} {
+		if s.apply(tc.from, v, command{kind: kindExternal, node: 3, ring: tc.ring}); (s.victim(3) == nil) != tc.want {
+			t.Errorf("from node %d as of ring %d: victim %v", tc.from.Node, tc.ring, s.victim(3))
+		}
+	}
+}
+
 // TestState_Departures: what each reason makes of a node.
 func TestState_Departures(t *testing.T) {
 	t.Parallel()

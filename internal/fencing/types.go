@@ -332,8 +332,8 @@ type (
 	// (fence_ack_manual). The name is compared without case.
 	Ack struct{ Name string }
 	// External says that a node was fenced by somebody else (fence_node). Ring
-	// is the Ring of the node's NodeView from before that began: it tells which
-	// life of the node ended.
+	// is the Ring of the node's NodeView from before that began, on this node: it
+	// tells which life of the node ended.
 	External struct {
 		Node cluster.NodeID
 		Ring uint64

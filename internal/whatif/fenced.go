@@ -212,6 +212,12 @@ func (d *FenceDaemon) judge(at *attempt) {
 		return st.Ring, err == nil && st.Quorate
 	}
 	before, quorateNow := ring(d)
+	var others []*attempt // of nodes that are together with this one
+	for _, o := range d.part.attempts {
+		if theirs, _ := ring(o.d); o != at && o.victim == at.victim && o.d.p.alive && !o.d.p.Machine.Frozen && theirs == before {
+			others = append(others, o)
+		}
+	}
 	w.Sim.After(ruleGrace, func() {
 		if at.over || !d.p.alive || m.Frozen {
 			return
@@ -220,8 +226,8 @@ func (d *FenceDaemon) judge(at *attempt) {
 		if !quorate && !quorateNow {
 			w.Violate("%s fences %s without quorum", m.Name, at.victim.Name)
 		}
-		for _, o := range d.part.attempts {
-			if o == at || o.victim != at.victim || !o.d.p.alive || o.d.p.Machine.Frozen {
+		for _, o := range others {
+			if o.over || !o.d.p.alive || o.d.p.Machine.Frozen {
 				continue
 			}
 			if theirs, _ := ring(o.d); theirs == mine {
