@@ -67,7 +67,7 @@ func TestStories(t *testing.T) {
 	if testing.Short() {
 		seeds = 400
 	} else if raced {
-		seeds = 1000
+		seeds = 500
 	}
 	if *seedsFlag > 0 {
 		seeds = *seedsFlag
