@@ -414,3 +414,33 @@ func TestHeuristics_FailOnOneSide(t *testing.T) {
 		return nil
 	})
 }
+
+// newBoot is a daemon that does nothing, until the test ends.
+func newBoot(t *testing.T) (*boot, *platformtest.Env) {
+	t.Helper()
+	env := platformtest.NewEnv(t)
+	root, err := os.MkdirTemp("", "qd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	env.Env.FS, env.Env.Clock = host.NewFS(root), platform.SystemClock{}
+	up, ended := make(chan *daemon.Daemon, 1), make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		ended <- daemon.Run(ctx, env.Env, daemon.Config{Name: name, Signals: make(chan os.Signal), Foreground: true, NoConfig: true}, func(_ context.Context, d *daemon.Daemon) error {
+			up <- d
+			return nil
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	select {
+	case d := <-up:
+		d.Env.FS = host.NewFS("") // the machine's devices
+		return &boot{d: d}, env
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	return nil, nil
+}

@@ -464,7 +464,7 @@ func (c *Core) watch(now Time) {
 			since time.Duration
 			what  string
 		}{{c.lastWrite, "send a heartbeat within"}, {c.lastRead, "read from qdisk within"}} {
-			if d := now.Mono - w.since; d > limit {
+			if d := now.Mono - w.since; d >= limit {
 				c.logf(Emergency, "Failed to %s %s (%s) - REBOOTING", w.what, plural(limit), micros(d))
 				c.reboot("the quorum disk is silent")
 				return

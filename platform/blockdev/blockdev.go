@@ -21,6 +21,8 @@ import (
 var (
 	// ErrNotBlock: the path is no block device. Options.File allows files.
 	ErrNotBlock = errors.New("not a block device")
+	// ErrReadOnly: the device is to be written, and the kernel lets nobody.
+	ErrReadOnly = errors.New("the device is read-only")
 	// ErrAlign: an offset or a length that is not whole sectors. A fault of
 	// the caller.
 	ErrAlign = errors.New("not whole sectors")
@@ -91,6 +93,10 @@ func (d *Device) measure(o Options) error {
 		return fmt.Errorf("ask for its sector size: %w", err)
 	}
 	d.sector = int(sector)
+	// Opening it for writing may succeed all the same.
+	if ro, err := unix.IoctlGetUint32(int(d.f.Fd()), unix.BLKROGET); o.Write && err == nil && ro != 0 {
+		return ErrReadOnly
+	}
 	if d.size, err = d.f.Seek(0, io.SeekEnd); err != nil {
 		return fmt.Errorf("ask for its size: %w", err)
 	}

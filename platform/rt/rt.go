@@ -5,10 +5,14 @@
 package rt
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +25,56 @@ func LockMemory() error {
 		return fmt.Errorf("lock the memory: %w", err)
 	}
 	return nil
+}
+
+// Trim gives back the memory that the start needed and the work does not: free
+// memory of the heap, and pages of the program that come back from its file when
+// they are touched. Call it before LockMemory.
+func Trim() error {
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return fmt.Errorf("list the mappings: %w", err)
+	}
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("find the program: %w", err)
+	}
+	if fixed, err := fixedAddress(); err != nil || !fixed {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
+		// 00400000-00a1b000 r-xp 00000000 fe:00 1234   /usr/sbin/haobox
+		f := strings.Fields(line)
+		if len(f) != 6 || f[5] != exe || !strings.HasPrefix(f[1], "r-") {
+			continue
+		}
+		var from, to uintptr
+		if n, err := fmt.Sscanf(f[0], "%x-%x", &from, &to); err != nil || n != 2 {
+			continue
+		}
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); errno != 0 {
+			return fmt.Errorf("give back pages of the program: %w", errno)
+		}
+	}
+	return nil
+}
+
+// fixedAddress reports whether the program was linked for one address (ET_EXEC
+// of elf(5)). Otherwise pages that look like those of the file were changed when
+// it was loaded, and would not come back.
+func fixedAddress() (bool, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var head [18]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return false, err
+	}
+	const etExec = 2
+	return binary.NativeEndian.Uint16(head[16:]) == etExec, nil
 }
 
 // Policy is a class of scheduling (sched(7)).

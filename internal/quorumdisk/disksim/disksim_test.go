@@ -19,7 +19,7 @@ var (
 	// slowdown divides the seeds under the race detector, which has nothing to
 	// find here.
 	slowdown = 1
-	seeds    = flag.Int("seeds", 0, "how many seeds TestSeeds runs; 0 means 20000, or 500 with -short")
+	seeds    = flag.Int("seeds", 0, "how many seeds TestSeeds runs; 0 means 20000, or 150 with -short")
 )
 
 // base is a configuration with the defaults of qdisk(5) for a token of 10 s.
@@ -85,7 +85,7 @@ func TestSeeds(t *testing.T) {
 	}
 	total := 20000
 	if testing.Short() {
-		total = 500
+		total = 150
 	}
 	total /= slowdown
 	if *seeds > 0 {

@@ -2,4 +2,4 @@
 
 package disksim
 
-func init() { slowdown = 10 }
+func init() { slowdown = 100 }
