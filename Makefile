@@ -121,7 +121,7 @@ test-s390x: tools ## the unit tests as s390x (big-endian) under user-mode emulat
 
 # A real s390x kernel below the same tests, as root. -short, because its
 # processor is emulated.
-KERNEL_MODULES := af_iucv vsock_loopback loop veth bridge macvlan bonding 8021q dm_mod nfsd nfsv3 nfsv4
+KERNEL_MODULES := af_iucv vsock_loopback loop softdog veth bridge macvlan bonding 8021q dm_mod nfsd nfsv3 nfsv4
 # What the tests run in the guest. Others of theirs skip there.
 KERNEL_PACKAGES := busybox-static lvm2 nfs-kernel-server mount iproute2 util-linux coreutils
 comma := ,

@@ -59,7 +59,10 @@ func Open(path string, o Options) (*Device, error) {
 		flags = unix.O_RDWR
 	}
 	f, err := os.OpenFile(path, flags|unix.O_SYNC|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EINVAL) && o.File > 0 {
+	if errors.Is(err, unix.EINVAL) { // a file system without O_DIRECT: no device
+		if o.File == 0 {
+			return nil, fmt.Errorf("open %s: %w", path, ErrNotBlock)
+		}
 		f, err = os.OpenFile(path, flags|unix.O_SYNC|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {

@@ -71,7 +71,7 @@ func TestDevice_ReadOnly(t *testing.T) {
 	}
 }
 
-// TestDevice_Vanishes: the file behind it loses its end.
+// TestDevice_Vanishes: the device loses its end.
 func TestDevice_Vanishes(t *testing.T) {
 	t.Parallel()
 	path, file := looptest.New(t, size, 512)
@@ -81,6 +81,14 @@ func TestDevice_Vanishes(t *testing.T) {
 	}
 	defer d.Close()
 	if err := os.Truncate(file, 4096); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.ReadAt(make([]byte, 512), 65536); err == nil {
