@@ -53,6 +53,7 @@ func (s *shell) routes() {
 		}
 		ctl.Reply(w, out)
 	})
+	s.d.HandleFunc("POST /v1/plan", s.plan)
 	s.d.HandleFunc("POST /v1/shutdown", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Keep bool `json:"keep"`
@@ -246,15 +247,53 @@ func (s *shell) why(ctx context.Context, name string) (*rgmctl.Why, error) {
 		if !found {
 			return fmt.Errorf("there is no service %s", name)
 		}
-		for _, d := range s.core.Why(name) {
-			x := rgmctl.Decision{Serial: d.Serial, Time: time.Unix(d.At, 0).UTC(), Cause: d.Cause, Why: d.Why,
-				From: d.From.String(), To: d.To.String(), Node: names[d.Node]}
-			for _, c := range d.Candidates {
-				x.Candidates = append(x.Candidates, rgmctl.Candidate{Node: names[c.Node], Score: c.Score, Running: c.Running, Verdict: c.Verdict.String()})
-			}
-			out.Decisions = append(out.Decisions, x)
-		}
+		out.Decisions = decisions(s.core.Why(name), names)
 		return nil
 	})
 	return &out, err
+}
+
+func decisions(all []rgm.Decision, names map[cluster.NodeID]string) (out []rgmctl.Decision) {
+	for _, d := range all {
+		x := rgmctl.Decision{Serial: d.Serial, Service: d.Service, Time: time.Unix(d.At, 0).UTC(), Cause: d.Cause, Why: d.Why,
+			From: d.From.String(), To: d.To.String(), Node: names[d.Node]}
+		for _, c := range d.Candidates {
+			x.Candidates = append(x.Candidates, rgmctl.Candidate{Node: names[c.Node], Score: c.Score, Running: c.Running, Verdict: c.Verdict.String()})
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// plan is what would happen after an event.
+func (s *shell) plan(w http.ResponseWriter, r *http.Request) {
+	var in rgmctl.PlanRequest
+	if err := ctl.Read(r, &in); err != nil {
+		ctl.Fail(w, http.StatusBadRequest, err)
+		return
+	}
+	var out rgmctl.Plan
+	err := s.in(r.Context(), func() error {
+		p, err := s.core.Plan(in.Event, s.d.Env.Clock.Now())
+		if err != nil {
+			return err
+		}
+		names := map[cluster.NodeID]string{}
+		for _, n := range s.core.Status().Nodes {
+			names[n.ID] = n.Name
+		}
+		out = rgmctl.Plan{Event: p.Event, Assumed: p.Assumed, Result: p.Result, Decisions: decisions(p.Decisions, names)}
+		for _, g := range p.Before {
+			out.Before = append(out.Before, service(g))
+		}
+		for _, g := range p.After {
+			out.After = append(out.After, service(g))
+		}
+		return nil
+	})
+	if err != nil {
+		ctl.Fail(w, http.StatusBadRequest, err)
+		return
+	}
+	ctl.Reply(w, out)
 }
