@@ -30,6 +30,10 @@ import (
 const daemonVariable = "RGMANAGER_TEST_DAEMON"
 
 func TestMain(m *testing.M) {
+	// Started by rgmanager: one of our agents as a child.
+	if typ, ok := strings.CutSuffix(filepath.Base(os.Args[0]), ".sh"); ok {
+		os.Exit(newNative().byType[typ].Main(context.Background(), host.Env(), os.Args))
+	}
 	if os.Getenv(daemonVariable) == "1" {
 		err := Run(context.Background(), host.Env(), os.Args)
 		var exit *applet.ExitError
@@ -329,7 +333,11 @@ func (m *machine) pid(service string) int {
 // log is the log file's lines without time and name, and without those of the
 // level debug that are not the original's.
 func (m *machine) log() []string {
-	text, _ := os.ReadFile(filepath.Join(m.root, "var/log/cluster/rgmanager.log"))
+	return m.file(filepath.Join(m.root, "var/log/cluster/rgmanager.log"))
+}
+
+func (m *machine) file(name string) []string {
+	text, _ := os.ReadFile(name) // none: no lines
 	var out []string
 	for line := range strings.Lines(string(text)) {
 		if _, s, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " "+Name+" "); ok {

@@ -97,6 +97,9 @@ func (j Job) Limit() time.Duration {
 	return max(base, hintFactor*j.Timeout)
 }
 
+// rootVariable relocates / for several nodes on one machine.
+const rootVariable = "HAOBOX_ROOT"
+
 // Result is how a run ended.
 type Result struct {
 	// Exit is the agent's status, 0 for success. It is Generic for an agent
@@ -198,6 +201,9 @@ func (r *Runner) dispatch(ctx context.Context, j Job) Result {
 		self = "/proc/self/exe"
 	}
 	env := append(append([]string{}, j.Environ...), agents.LogVariable+"=parent")
+	if root := r.Env.Getenv(rootVariable); root != "" {
+		env = append(env, rootVariable+"="+root) // it belongs to the same node
+	}
 	return r.child(ctx, j, platform.Cmd{Path: self, Args: r.words(ours.Program(), j), Env: env}, true)
 }
 
