@@ -255,6 +255,9 @@ func (s *shell) why(ctx context.Context, name string) (*rgmctl.Why, error) {
 
 func decisions(all []rgm.Decision, names map[cluster.NodeID]string) (out []rgmctl.Decision) {
 	for _, d := range all {
+		if d.To == 0 { // nothing was decided yet
+			d.To = d.From
+		}
 		x := rgmctl.Decision{Serial: d.Serial, Service: d.Service, Time: time.Unix(d.At, 0).UTC(), Cause: d.Cause, Why: d.Why,
 			From: d.From.String(), To: d.To.String(), Node: names[d.Node]}
 		for _, c := range d.Candidates {

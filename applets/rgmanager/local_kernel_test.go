@@ -116,6 +116,16 @@ func TestLife(t *testing.T) {
 		t.Errorf("metrics:\n%s", page)
 	}
 
+	var plan rgmctl.Plan
+	if err := m.client().Do(t.Context(), "POST", "/v1/plan", rgmctl.PlanRequest{Event: "disable web"}, &plan); err != nil ||
+		len(plan.After) != 1 || plan.After[0].State != rgmctl.StateDisabled {
+		t.Errorf("plan: %+v, %v", plan, err)
+	}
+	var why rgmctl.Why
+	if err := m.client().Do(t.Context(), "GET", "/v1/why?service=web", nil, &why); err != nil || why.Service.Owner != 1 {
+		t.Errorf("why: %+v, %v", why, err)
+	}
+
 	// Killed together with the service: the new one finds out.
 	m.kill(syscall.SIGKILL)
 	if err := syscall.Kill(m.pid("web"), syscall.SIGKILL); err != nil {
