@@ -27,6 +27,10 @@ const (
 	// stillEvery is how often a victim that cannot be fenced is in the log: 600
 	// retries of the original's 3 s.
 	stillEvery = 30 * time.Minute
+	// externalLimit is how long the word of fence_node waits for its node to be
+	// called failed. Ours: longer than any token, and short, because nothing
+	// but the ring tells lives of a node apart.
+	externalLimit = time.Minute
 	// defaultCheckDelay is fence_check_delay.
 	defaultCheckDelay = 5 * time.Second
 )
@@ -76,6 +80,14 @@ type Core struct {
 	run      int
 	override bool
 	killed   []killed
+	external []external
+}
+
+// external is the word of fence_node on this node, until its node is a victim.
+type external struct {
+	node  cluster.NodeID
+	ring  uint64
+	until time.Time
 }
 
 // sent is what was sent to the group and not yet seen to come back.
@@ -295,11 +307,7 @@ func (c *Core) take(ev Event) {
 	case Ack:
 		c.ack(ev.Name)
 	case External:
-		if c.ready() {
-			c.send(command{kind: kindExternal, node: ev.Node, ring: ev.Ring})
-		} else {
-			c.log(slog.LevelWarn, "%s was fenced elsewhere, but this node does not know the state of the domain: say it again", c.name(ev.Node))
-		}
+		c.external = append(c.external, external{ev.Node, ev.Ring, c.now.Add(externalLimit)})
 	case Weight:
 		c.weight = ev.Weight
 	case QuorumDisk:
@@ -374,6 +382,7 @@ func (c *Core) decide() {
 		return
 	}
 	c.greet()
+	c.tellExternal()
 	c.change()
 	c.setOverride(slices.ContainsFunc(c.jobs, func(j *job) bool { return j.attempt > 0 && !j.running && j.done == nil }))
 }
@@ -481,6 +490,20 @@ func (c *Core) greet() {
 		c.sent.acked, c.sent.ack = true, c.st.raceVersion
 		c.send(command{kind: kindRaceAck, change: c.st.raceVersion})
 	}
+}
+
+// tellExternal passes the word of fence_node on, once its node is a victim. That
+// is before this node says that it is ready for the change, so that nobody has
+// begun to fence.
+func (c *Core) tellExternal() {
+	member := c.mine() != nil
+	c.external = slices.DeleteFunc(c.external, func(x external) bool {
+		if member && c.st.victim(x.node) != nil {
+			c.send(command{kind: kindExternal, node: x.node, ring: x.ring})
+			return true
+		}
+		return !c.now.Before(x.until)
+	})
 }
 
 // candidates are the nodes to be fenced if the domain begins with this node.

@@ -82,10 +82,6 @@ type record struct {
 	master cluster.NodeID
 	how    How
 	time   time.Time
-	// fenced and external are the ring from before a fence_node of it.
-	fenced     bool
-	external   uint64
-	externalAt time.Time
 }
 
 // note is something that happened to the state.
@@ -228,9 +224,6 @@ func (s *state) view(v cluster.View) {
 			s.note(noteDown, id)
 		}
 		s.addVictim(vi)
-		if r := s.record(id); r.fenced && r.external >= vi.life {
-			s.endVictim(id, HowExternal, 0, r.externalAt, v.Ring.Seq)
-		}
 	}
 	for _, id := range failed {
 		s.remove(id)
@@ -327,9 +320,8 @@ func (s *state) clean(from cluster.Member, at time.Time) bool {
 		by, _ := s.master()
 		s.endVictim(from.Node, HowMember, by, at, 0)
 	}
-	r := s.record(from.Node)
-	r.fenced = false
-	if r.fate = fateUnknown; s.member(from.Node) != nil {
+	s.record(from.Node).fate = fateUnknown
+	if s.member(from.Node) != nil {
 		// A second daemon of one node cannot be; the first one failed, and its
 		// view is on its way.
 		return false
@@ -361,24 +353,14 @@ func (s *state) join(from cluster.Member, v cluster.View, c command) {
 	}
 }
 
-// external takes the news that a node was fenced by fence_node. It counts for
+// external takes the news that a victim was fenced by fence_node. It counts for
 // the life of the node that was known before that began, and for no other. The
 // member that says so must have been in this domain by then: rings of another
 // one are numbers of another sequence.
 func (s *state) external(by *member, v cluster.View, c command) {
-	if c.ring < by.ring {
-		return
-	}
-	if x := s.victim(c.node); x != nil {
-		if x.life <= c.ring {
-			s.remember(Op{Node: c.node, Name: x.name, How: HowExternal, OK: true, Start: c.time, End: c.time, Attempts: 1, Reason: x.reason})
-			s.endVictim(c.node, HowExternal, 0, c.time, max(v.Ring.Seq, x.ring))
-		}
-		return
-	}
-	if m := s.member(c.node); m != nil && m.ring <= c.ring {
-		r := s.record(c.node)
-		r.fenced, r.external, r.externalAt = true, c.ring, c.time
+	if x := s.victim(c.node); x != nil && x.life <= c.ring && by.ring <= c.ring {
+		s.remember(Op{Node: c.node, Name: x.name, How: HowExternal, OK: true, Start: c.time, End: c.time, Attempts: 1, Reason: x.reason})
+		s.endVictim(c.node, HowExternal, 0, c.time, max(v.Ring.Seq, x.ring))
 	}
 }
 

@@ -305,9 +305,6 @@ func (s *state) encode() []byte {
 		e.id(r.master)
 		e.u8(uint8(r.how))
 		e.time(r.time)
-		e.flag(r.fenced)
-		e.u64(r.external)
-		e.time(r.externalAt)
 	}
 	e.u32(uint32(len(s.history)))
 	for _, o := range s.history {
@@ -328,8 +325,8 @@ func decodeState(b []byte) (*state, error) {
 	for range d.count(maxNodes, 38) {
 		s.victims = append(s.victims, victim{d.id(), d.text(), d.u32(), d.flag(), Reason(d.u8()), d.u64(), d.u64(), d.u64(), d.flag(), d.u8()})
 	}
-	for range d.count(maxNodes, 43) {
-		s.records = append(s.records, record{d.id(), fate(d.u8()), d.u64(), d.id(), How(d.u8()), d.time(), d.flag(), d.u64(), d.time()})
+	for range d.count(maxNodes, 26) {
+		s.records = append(s.records, record{d.id(), fate(d.u8()), d.u64(), d.id(), How(d.u8()), d.time()})
 	}
 	for range d.count(maxOps, opSize) {
 		s.history = append(s.history, d.op())

@@ -90,8 +90,7 @@ func drawState(t *rapid.T) *state {
 			ReasonNode, rapid.Uint64().Draw(t, "fate"), rapid.Uint64().Draw(t, "ring"), rapid.Uint64().Draw(t, "life"), rapid.Bool().Draw(t, "settled"), uint8(rapid.IntRange(0, 15).Draw(t, "wins"))})
 	}
 	for range few.Draw(t, "records") {
-		s.records = append(s.records, record{drawID(t, "id"), fateOff, rapid.Uint64().Draw(t, "off"), drawID(t, "master"), HowMember, drawTime(t, "time"),
-			rapid.Bool().Draw(t, "fenced"), rapid.Uint64().Draw(t, "external"), drawTime(t, "at")})
+		s.records = append(s.records, record{drawID(t, "id"), fateOff, rapid.Uint64().Draw(t, "off"), drawID(t, "master"), HowMember, drawTime(t, "time")})
 	}
 	for range few.Draw(t, "history") {
 		s.history = append(s.history, drawOp(t))
