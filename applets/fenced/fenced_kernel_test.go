@@ -255,6 +255,14 @@ func crashAndFreeze(t *testing.T, l *lab) {
 	}
 	l.wait(1, "corosync was not let go", func(s string) bool { return strings.Contains(s, "no to cman shutdown") }, "fence_tool", "dump")
 
+	// All could be fenced, says the master; others do not say.
+	if out, err := l.run(1, "fence_check"); err != nil || strings.Count(out, " method 1: success\n") != 3 {
+		t.Errorf("fence_check: %v: %s", err, out)
+	}
+	if out, err := l.run(2, "fence_check"); err == nil || !strings.Contains(out, "node is not fence master") {
+		t.Errorf("fence_check on node 2: %v: %s", err, out)
+	}
+
 	// A crash: the node's daemons are gone. The lowest survivor fences it.
 	syscall.Kill(l.fencedPID(3), syscall.SIGKILL)
 	l.Nodes[2].Signal(syscall.SIGKILL)
@@ -279,6 +287,20 @@ func crashAndFreeze(t *testing.T, l *lab) {
 	l.fenced(3, "n1", 1)
 	l.dead(1)
 	l.back(1)
+
+	// A person fences a node; fenced learns of it and does not fence it again.
+	if out, err := l.run(1, "fence_node", "-v", "n2"); err != nil || !strings.Contains(out, "fence n2 dev 0.0 agent fence_zvmip result: success\nfence n2 success\n") {
+		t.Errorf("fence_node: %v: %s", err, out)
+	}
+	l.dead(2)
+	for _, id := range []int{1, 3} {
+		l.wait(id, "n2 was fenced by hand", func(s string) bool {
+			return strings.Contains(s, "nodeid 2 member 0 victim 0 last fence master 0 how external\n")
+		}, "fence_tool", "ls", "-n")
+	}
+	if log := l.log(1) + l.log(3); strings.Contains(log, "fencing node n2") {
+		t.Errorf("n2 was fenced again:\n%s", log)
+	}
 }
 
 // partitionAndTwoAtOnce: what quorum decides.
