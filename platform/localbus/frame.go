@@ -38,6 +38,9 @@ type head struct {
 	Merge   bool     `json:"merge,omitempty"`
 	Target  uint32   `json:"target,omitempty"`
 	Error   string   `json:"error,omitempty"`
+	// Lock is the inode of the hub's lock file, TokenMS its token in ms.
+	Lock    uint64 `json:"lock,omitempty"`
+	TokenMS int64  `json:"token,omitempty"`
 }
 
 // Kinds of frames.
@@ -57,7 +60,7 @@ const (
 	kindPing    = "ping"    // hub: it is alive
 	kindPong    = "pong"    // client: so is it
 
-	protocolVersion = 1
+	protocolVersion = 2
 )
 
 // writeFrame writes one frame.

@@ -7,17 +7,21 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // hub orders everything. Its state is under one lock; each client has a
 // goroutine that reads and one that writes.
 type hub struct {
-	token    time.Duration // Config.Token
 	lock     *os.File
-	listener net.Listener
+	lockPath string
+	inode    uint64 // of lock
+	token    time.Duration
+	listener *net.UnixListener
 	idle     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -36,6 +40,8 @@ type client struct {
 	// members are its memberships.
 	members []membership
 	bye     bool
+	// heard is when its last frame came.
+	heard time.Time
 
 	mu     sync.Mutex // guards the fields below
 	out    []frame
@@ -55,11 +61,16 @@ type frame struct {
 }
 
 // startHub listens; the caller holds the lock file's lock, which the hub keeps.
-func startHub(path string, lock *os.File, token time.Duration) (*hub, error) {
+func startHub(dir string, lock *os.File, token time.Duration) (*hub, error) {
+	inode, err := inodeOf(lock.Stat())
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, socketName)
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
@@ -67,41 +78,111 @@ func startHub(path string, lock *os.File, token time.Duration) (*hub, error) {
 		l.Close()
 		return nil, err
 	}
-	h := &hub{token: token, lock: lock, listener: l, groups: map[string][]Member{}, stopped: make(chan struct{})}
+	h := &hub{lock: lock, lockPath: filepath.Join(dir, lockName), inode: inode, token: token, listener: l,
+		groups: map[string][]Member{}, stopped: make(chan struct{})}
 	h.idle.Add(2)
 	go h.accept()
 	go h.ping()
 	return h, nil
 }
 
+// inodeOf tells files apart that had the same name.
+func inodeOf(info os.FileInfo, err error) (uint64, error) {
+	if err != nil {
+		return 0, err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, os.ErrInvalid
+	}
+	return st.Ino, nil
+}
+
+// rules reports whether this hub still orders anything. One that was silent for
+// a token, because its process was stopped, has been replaced: what it says
+// from then on would be of another cluster. h.mu is held.
+func (h *hub) rules() bool {
+	if h.over {
+		return false
+	}
+	inode, err := inodeOf(os.Stat(h.lockPath))
+	if err == nil && inode == h.inode {
+		return true
+	}
+	h.depose()
+	return false
+}
+
+// depose ends a hub that has been replaced, without a word to anybody: its
+// clients find the next one. h.mu is held.
+func (h *hub) depose() {
+	h.over = true
+	close(h.stopped)
+	h.listener.SetUnlinkOnClose(false) // the name is that of the next
+	h.listener.Close()
+	for _, c := range h.clients {
+		c.end()
+	}
+}
+
+// deposed reports whether the hub has ended by itself.
+func (h *hub) deposed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.over
+}
+
 // stop ends the hub; the lock is given up last.
 func (h *hub) stop() {
 	h.mu.Lock()
-	h.over = true
-	close(h.stopped)
-	h.listener.Close() // removes the socket
-	for _, c := range h.clients {
-		c.finish() // what is queued still goes out
+	if h.rules() {
+		h.over = true
+		close(h.stopped)
+		h.listener.Close() // removes the socket
+		for _, c := range h.clients {
+			c.finish() // what is queued still goes out
+		}
 	}
 	h.mu.Unlock()
 	h.idle.Wait()
 	h.lock.Close()
 }
 
-// ping tells all clients that the hub is alive.
+// ping tells all clients that the hub is alive, and lets those go that were
+// silent for a token: they are stopped, and so is their node if none of its
+// processes runs.
 func (h *hub) ping() {
 	defer h.idle.Done()
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(h.token / pingsPerToken)
 	defer tick.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-h.stopped:
 			return
 		case <-tick.C:
-			h.mu.Lock()
-			h.toAll(head{Kind: kindPing})
-			h.mu.Unlock()
 		}
+		h.mu.Lock()
+		now := time.Now()
+		// After a pause of its own, in which nobody else was declared the hub,
+		// it is the hub that has not listened.
+		paused := now.Sub(last) > h.token/2
+		last = now
+		if h.rules() {
+			var silent []*client
+			for _, c := range h.clients {
+				switch {
+				case paused:
+					c.heard = now
+				case now.Sub(c.heard) > h.token:
+					silent = append(silent, c)
+					c.end()
+				}
+			}
+			h.drop(silent)
+			h.toAll(head{Kind: kindPing})
+		}
+		h.mu.Unlock()
 	}
 }
 
@@ -144,7 +225,7 @@ func (h *hub) serve(conn net.Conn) {
 	conn.SetReadDeadline(time.Now().Add(writeLimit))
 	hello, _, err := readFrame(r)
 	if err != nil || hello.Kind != kindHello || hello.Version != protocolVersion || hello.Node.ID == 0 {
-		writeFrame(conn, head{Kind: kindAnswer, Error: "expected a hello of version 1"}, nil)
+		writeFrame(conn, head{Kind: kindAnswer, Error: fmt.Sprintf("expected a hello of version %d", protocolVersion)}, nil)
 		return
 	}
 	conn.SetReadDeadline(time.Time{})
@@ -155,9 +236,6 @@ func (h *hub) serve(conn net.Conn) {
 	h.idle.Add(1)
 	go c.writer(&h.idle)
 	for {
-		if h.token > 0 {
-			conn.SetReadDeadline(time.Now().Add(max(h.token, 2*pingEvery)))
-		}
 		f, body, err := readFrame(r)
 		if err != nil || !h.handle(c, f, body) {
 			break
@@ -170,9 +248,10 @@ func (h *hub) serve(conn net.Conn) {
 func (h *hub) add(c *client, seq uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.over {
+	if !h.rules() {
 		return false
 	}
+	c.heard = time.Now()
 	known := slices.ContainsFunc(h.clients, func(o *client) bool { return o.node.ID == c.node.ID })
 	older := seq > h.seq // it has seen a later ring than this hub: a new one
 	h.seq = max(h.seq, seq)
@@ -184,40 +263,44 @@ func (h *hub) add(c *client, seq uint64) bool {
 			o.put(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes()}, nil)
 		}
 	}
-	c.put(head{Kind: kindWelcome, Ring: h.ring(), Nodes: h.nodes()}, nil)
+	c.put(head{Kind: kindWelcome, Ring: h.ring(), Nodes: h.nodes(), Lock: h.inode, TokenMS: h.token.Milliseconds()}, nil)
 	return true
 }
 
-// remove lets a client go, with its groups and, if it was its node's last one,
-// with its node.
+// remove lets a client go.
 func (h *hub) remove(c *client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	i := slices.Index(h.clients, c)
-	if i < 0 {
-		return
+	if slices.Contains(h.clients, c) {
+		c.end()
+		if h.rules() {
+			h.drop([]*client{c})
+		}
 	}
-	h.clients = slices.Delete(h.clients, i, i+1)
-	c.end()
-	if h.over {
-		return
-	}
-	last := !slices.ContainsFunc(h.clients, func(o *client) bool { return o.node.ID == c.node.ID })
-	reason := Died
-	switch {
-	case c.bye:
-		reason = Left
-	case last:
-		reason = Failed
-	}
-	if last {
+}
+
+// drop lets clients go together, with their groups and, if they were the last
+// of a node, with the node: then it has failed for all of them. h.mu is held.
+func (h *hub) drop(gone []*client) {
+	before := len(h.nodes())
+	h.clients = slices.DeleteFunc(h.clients, func(c *client) bool { return slices.Contains(gone, c) })
+	if len(h.nodes()) != before {
 		h.seq++
 		if len(h.clients) > 0 {
 			h.toAll(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes()})
 		}
 	}
-	for _, m := range c.members {
-		h.leave(m, reason)
+	for _, c := range gone {
+		reason := Died
+		switch {
+		case c.bye:
+			reason = Left
+		case !slices.ContainsFunc(h.clients, func(o *client) bool { return o.node.ID == c.node.ID }):
+			reason = Failed
+		}
+		for _, m := range c.members {
+			h.leave(m, reason)
+		}
 	}
 }
 
@@ -260,10 +343,16 @@ func (h *hub) toGroup(name string, f head, body []byte, also *client) {
 func (h *hub) handle(c *client, f head, body []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if !h.rules() {
+		return false
+	}
+	if !slices.Contains(h.clients, c) {
+		return false // dropped
+	}
+	c.heard = time.Now()
 	m := membership{f.Group, f.From}
 	in := slices.Contains(c.members, m)
 	switch f.Kind {
-	case kindPong:
 	case kindJoin:
 		if in || f.Group == "" || f.From.Node != c.node.ID || slices.Contains(h.groups[f.Group], f.From) {
 			return false
@@ -291,19 +380,25 @@ func (h *hub) handle(c *client, f head, body []byte) bool {
 			return false
 		}
 		h.toGroup(f.Group, head{Kind: kindMessage, Group: f.Group, From: f.From}, body, nil)
+	case kindPong:
 	case kindBye:
 		c.bye = true
 		return false
 	case kindKill:
 		answer := head{Kind: kindAnswer, Error: fmt.Sprintf("node %d", f.Target)}
+		var killed []*client
 		for _, o := range h.clients {
 			if o.node.ID == f.Target {
 				answer.Error = ""
 				o.put(head{Kind: kindKilled}, nil)
-				o.finish()
+				killed = append(killed, o)
 			}
 		}
-		c.put(answer, nil)
+		c.put(answer, nil) // also if it is one of them
+		for _, o := range killed {
+			o.finish()
+		}
+		h.drop(killed)
 	default:
 		return false
 	}

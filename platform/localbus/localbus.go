@@ -14,7 +14,11 @@
 //
 // A node is there as long as one process with its identity is connected. A
 // process that ends without a word has died; if it was the last one of its
-// node, the node has failed.
+// node, the node has failed. So has a node whose processes are all stopped
+// (SIGSTOP) for a token. When they go on they find out, as after the end of the
+// hub, that they were alone. A stopped hub is replaced: another process puts a
+// lock file of its own in the place of the old one, and the old hub looks whether
+// the file is still its own before it says anything.
 package localbus
 
 import (
@@ -65,11 +69,17 @@ const (
 	maxQueue = 256 << 20
 	// writeLimit bounds one write: a stopped process must not stop the others.
 	writeLimit = 5 * time.Second
-	// pingEvery is how often the hub says that it is alive; a client that
-	// hears nothing for silence looks for another one. A stopped hub keeps the
-	// lock, so that its clients give up after Config.Takeover.
-	pingEvery = time.Second
-	silence   = 10 * time.Second
+	// DefaultToken is after what time a silent process is taken for stopped:
+	// cman's token (cman(5)).
+	DefaultToken = 10 * time.Second
+	// minToken is the least: a busy machine lets processes wait for a second.
+	minToken = 2 * time.Second
+	// pingsPerToken is how often in that time the hub asks for a sign of life.
+	pingsPerToken = 5
+
+	lockName     = "hub.lock"
+	takeoverName = "hub.takeover"
+	socketName   = "hub.sock"
 )
 
 // Node is the identity of a node.
@@ -149,9 +159,9 @@ type Config struct {
 	Node Node
 	// Takeover is how long to wait for a hub; 0 means DefaultTakeover.
 	Takeover time.Duration
-	// Token is how long a process may be silent until the hub takes it for
-	// failed: a stopped one is. 0 is for ever. The hub's own counts; it is at
-	// least 2 s, because the processes are asked every second.
+	// Token is after what time a silent process counts as stopped: the hub lets
+	// a silent client go, and clients replace a silent hub. The hub's counts. 0
+	// means DefaultToken; less than 2 s are 2 s.
 	Token time.Duration
 }
 
@@ -168,6 +178,8 @@ type Bus struct {
 	hub    *hub     // if this process is it
 	groups []*group
 	ring   RingID
+	lock   uint64        // inode of the hub's lock file
+	token  time.Duration // of the hub
 	err    error
 	events []Event
 	queued int
@@ -201,17 +213,22 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	if cfg.Takeover <= 0 {
 		cfg.Takeover = DefaultTakeover
 	}
+	if cfg.Token <= 0 {
+		cfg.Token = DefaultToken
+	}
+	cfg.Token = max(cfg.Token, minToken)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	b := &Bus{cfg: cfg, self: Member{cfg.Node.ID, newInstance()}, done: make(chan struct{}), ready: make(chan struct{}, 1), answer: make(chan error, 1)}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Takeover)
 	defer cancel()
-	conn, h, err := b.connect(ctx)
+	conn, h, err := b.connect(ctx, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the local engine in %s: %w", cfg.Dir, err)
 	}
 	b.conn = conn
+	b.follow(h)
 	b.event(Ring{ID: h.Ring, Nodes: h.Nodes}, 0)
 	b.ring = h.Ring
 	b.idle.Add(1)
@@ -219,12 +236,29 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	return b, nil
 }
 
-// connect finds a hub or becomes it, until ctx ends.
-func (b *Bus) connect(ctx context.Context) (net.Conn, head, error) {
+// follow keeps what a welcome says of the hub.
+func (b *Bus) follow(h head) {
+	b.lock = h.Lock
+	if b.token = time.Duration(h.TokenMS) * time.Millisecond; b.token <= 0 {
+		b.token = DefaultToken
+	}
+}
+
+// connect finds a hub or becomes it, until ctx ends. silent is the lock of a hub
+// that has said nothing for a token; 0 means none.
+func (b *Bus) connect(ctx context.Context, silent uint64) (net.Conn, head, error) {
 	for {
+		if silent != 0 {
+			b.usurp(silent)
+		}
+		lock, _ := inodeOf(os.Stat(filepath.Join(b.cfg.Dir, lockName)))
 		conn, welcome, err := b.attempt(ctx)
 		if err == nil || errors.Is(err, ErrProtocol) || errors.Is(err, os.ErrPermission) {
 			return conn, welcome, err
+		}
+		silent = 0
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			silent = lock // it let us in and said nothing
 		}
 		b.lead()
 		select {
@@ -243,13 +277,15 @@ func (b *Bus) attempt(ctx context.Context) (net.Conn, head, error) {
 	last := b.ring
 	b.mu.Unlock()
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", filepath.Join(b.cfg.Dir, "hub.sock"))
+	conn, err := d.DialContext(ctx, "unix", filepath.Join(b.cfg.Dir, socketName))
 	if err != nil {
 		return nil, head{}, err
 	}
-	if t, set := ctx.Deadline(); set {
-		conn.SetDeadline(t)
+	limit := time.Now().Add(b.cfg.Token)
+	if t, set := ctx.Deadline(); set && t.Before(limit) {
+		limit = t
 	}
+	conn.SetDeadline(limit)
 	err = writeFrame(conn, head{Kind: kindHello, Version: protocolVersion, Node: b.cfg.Node, From: b.self, Seq: last.Seq}, nil)
 	var h head
 	if err == nil {
@@ -266,22 +302,83 @@ func (b *Bus) attempt(ctx context.Context) (net.Conn, head, error) {
 	return conn, h, nil
 }
 
+// mayLead reports whether this process is no hub; b.mu is held.
+func (b *Bus) mayLead() bool {
+	if b.hub != nil && b.hub.deposed() {
+		b.hub.stop()
+		b.hub = nil
+	}
+	return b.hub == nil && b.err == nil
+}
+
 // lead makes this process the hub if nobody is.
 func (b *Bus) lead() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.hub != nil || b.err != nil {
+	if !b.mayLead() {
 		return
 	}
-	lock, err := os.OpenFile(filepath.Join(b.cfg.Dir, "hub.lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	name := filepath.Join(b.cfg.Dir, lockName)
+	lock, err := lockFile(name, 0)
+	if err != nil {
+		return // another one is, or will be in a moment
+	}
+	ours, err := inodeOf(lock.Stat())
+	theirs, terr := inodeOf(os.Stat(name))
+	if err != nil || terr != nil || ours != theirs {
+		lock.Close() // replaced between the two
+		return
+	}
+	b.start(lock)
+}
+
+// usurp makes this process the hub in the place of a silent one, if that still
+// has the lock file.
+func (b *Bus) usurp(silent uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.mayLead() {
+		return
+	}
+	// One at a time; the others find the new hub.
+	gate, err := lockFile(filepath.Join(b.cfg.Dir, takeoverName), 0)
 	if err != nil {
 		return
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close() // another one is, or will be in a moment
+	defer gate.Close()
+	name := filepath.Join(b.cfg.Dir, lockName)
+	if now, err := inodeOf(os.Stat(name)); err != nil || now != silent {
 		return
 	}
-	h, err := startHub(filepath.Join(b.cfg.Dir, "hub.sock"), lock, b.cfg.Token)
+	next := fmt.Sprintf("%s.%d", name, b.self.Instance)
+	lock, err := lockFile(next, unix.O_EXCL)
+	if err != nil {
+		return
+	}
+	if err := os.Rename(next, name); err != nil {
+		os.Remove(next)
+		lock.Close()
+		return
+	}
+	b.start(lock)
+}
+
+// lockFile opens a file and locks it, without waiting.
+func lockFile(name string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// start starts the hub; b.mu is held.
+func (b *Bus) start(lock *os.File) {
+	h, err := startHub(b.cfg.Dir, lock, b.cfg.Token)
 	if err != nil {
 		lock.Close()
 		return
@@ -299,7 +396,11 @@ func (b *Bus) read(conn net.Conn) {
 			b.fail(err)
 			return
 		}
-		if conn = b.reconnect(); conn == nil {
+		silent := uint64(0)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			silent = b.lock // only this goroutine changes it
+		}
+		if conn = b.reconnect(silent); conn == nil {
 			return
 		}
 	}
@@ -309,7 +410,9 @@ func (b *Bus) read(conn net.Conn) {
 func (b *Bus) frames(conn net.Conn) error {
 	r := bufio.NewReaderSize(conn, 1<<16)
 	for {
-		conn.SetReadDeadline(time.Now().Add(silence))
+		if err := b.await(conn, r); err != nil {
+			return err
+		}
 		h, body, err := readFrame(r)
 		if err != nil {
 			return err
@@ -320,6 +423,22 @@ func (b *Bus) frames(conn net.Conn) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// await waits for the first byte of a frame, and gives all of it a token. A
+// deadline that has long passed is no silence of the hub: this process was
+// stopped, and what came in between, or the end, is still to be read.
+func (b *Bus) await(conn net.Conn, r *bufio.Reader) error {
+	for {
+		limit := time.Now().Add(b.token)
+		conn.SetReadDeadline(limit)
+		_, err := r.Peek(1)
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(limit) > b.token/4 {
+			continue
+		}
+		conn.SetReadDeadline(time.Now().Add(b.token))
+		return err
 	}
 }
 
@@ -403,7 +522,7 @@ func (b *Bus) merge(g *group, now View) {
 
 // reconnect finds the next hub and joins the groups again; nil if there is
 // none.
-func (b *Bus) reconnect() net.Conn {
+func (b *Bus) reconnect(silent uint64) net.Conn {
 	b.mu.Lock()
 	b.conn = nil
 	if b.err != nil {
@@ -424,7 +543,7 @@ func (b *Bus) reconnect() net.Conn {
 	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.Takeover)
 	defer cancel()
-	conn, h, err := b.connect(ctx)
+	conn, h, err := b.connect(ctx, silent)
 	if err != nil {
 		b.fail(fmt.Errorf("%w (%v)", ErrLost, err))
 		return nil
@@ -436,6 +555,7 @@ func (b *Bus) reconnect() net.Conn {
 		return nil
 	}
 	b.conn, b.ring = conn, h.Ring
+	b.follow(h)
 	b.eventLocked(Ring{ID: h.Ring, Nodes: h.Nodes, NewHub: true}, 0)
 	for _, g := range slices.Clone(b.groups) {
 		if g.leaving {
@@ -649,6 +769,16 @@ func (b *Bus) Close() error {
 
 // Abandon ends the connection without a word, as the end of the process would.
 func (b *Bus) Abandon() {
+	b.mu.Lock()
+	h := b.hub
+	b.mu.Unlock()
+	if h != nil { // first, or it would tell the others of the rest
+		h.mu.Lock()
+		if !h.over {
+			h.depose()
+		}
+		h.mu.Unlock()
+	}
 	b.fail(ErrClosed)
 	b.end()
 }

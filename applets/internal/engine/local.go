@@ -29,7 +29,7 @@ type LocalConfig struct {
 	TwoNode bool
 	// Takeover is how long to wait for another hub; 0 means 10 s.
 	Takeover time.Duration
-	// Token is how long a stopped node goes unnoticed; 0 is for ever.
+	// Token is after what time a stopped process counts as gone; 0 means 10 s.
 	Token time.Duration
 	// Clock tells when nodes joined; nil means the machine's.
 	Clock platform.Clock
