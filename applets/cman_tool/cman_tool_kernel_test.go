@@ -3,6 +3,7 @@
 package cmantool
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,7 +15,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haobox/haobox/applets/internal/confload"
+	"github.com/haobox/haobox/applets/internal/engine"
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/cmdtest"
+	"github.com/haobox/haobox/platform/corosync"
 	"github.com/haobox/haobox/platform/corosync/corotest"
 )
 
@@ -81,9 +86,14 @@ func (l *lab) write(n *corotest.Node, version, token int) {
 // run runs cman_tool on node id and returns its output and exit status.
 func (l *lab) run(id int, args string) (out, errs string, code int) {
 	l.t.Helper()
+	return l.runWith(id, args)
+}
+
+func (l *lab) runWith(id int, args string, env ...string) (out, errs string, code int) {
+	l.t.Helper()
 	n := l.Nodes[id-1]
 	cmd := n.Command(l.bin, append([]string{"cman_tool"}, strings.Fields(args)...)...)
-	cmd.Env = append(os.Environ(), "COROSYNC_CLUSTER_CONFIG_FILE="+n.Dir+"/cluster.conf", "TZ=UTC")
+	cmd.Env = append(os.Environ(), append(env, "COROSYNC_CLUSTER_CONFIG_FILE="+n.Dir+"/cluster.conf", "TZ=UTC")...)
 	var o, e strings.Builder
 	cmd.Stdout, cmd.Stderr = &o, &e
 	err := cmd.Run()
@@ -185,8 +195,11 @@ func TestCluster(t *testing.T) {
 		l.write(n, 2, 1500)
 	}
 	l.fails(1, "version -r", 1, "ccs_sync failed.")
-	l.ok(2, "version -r -S")
-	l.ok(1, "version -r -S")
+	// Nobody listens on node 2, so it is done there by hand.
+	if _, errs, code := l.run(1, "version -r -S"); code != 0 || errs != "cman_tool: no daemon on node n2 could be told of the new configuration: run \"cman_tool version -r -S\" there\n" {
+		t.Errorf("without daemons: exit %d, %q", code, errs)
+	}
+	l.run(2, "version -r -S")
 	l.Eventually("the new version", func() error {
 		for id := 1; id <= 2; id++ {
 			if out := l.ok(id, "version"); out != "6.2.0 config 2\n" {
@@ -195,6 +208,39 @@ func TestCluster(t *testing.T) {
 		}
 		return nil
 	})
+
+	// With a daemon on node 2, one command is enough.
+	if _, errs, code := l.run(2, "version -r -S"); code != 1 || !strings.Contains(errs, "older or equal") {
+		t.Errorf("the same version: exit %d, %q", code, errs)
+	}
+	stop := l.listen(2)
+	for _, n := range l.Nodes {
+		l.write(n, 3, 2000)
+	}
+	l.ok(1, "version -r -S")
+	for id, n := range l.Nodes {
+		l.Eventually("the new version", func() error {
+			if out := l.ok(id+1, "version"); out != "6.2.0 config 3\n" {
+				return fmt.Errorf("node %d: %q", id+1, out)
+			}
+			return nil
+		})
+		for _, f := range []string{clusterconf.RunningPath, "/etc/corosync/corosync.conf"} {
+			if text, err := n.Command("cat", f).Output(); err != nil || !strings.Contains(string(text), "2000") {
+				t.Errorf("%s of node %d: %v\n%s", f, id+1, err, text)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(l.Nodes[1].Dir, "cluster.conf"), []byte("<cluster"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.write(l.Nodes[0], 4, 2000)
+	if _, errs, code := l.run(1, "version -r -S"); code != 0 || !strings.HasPrefix(errs, "cman_tool: node n2 did not take the new configuration: ") || !strings.Contains(errs, "cluster.conf:1:") {
+		t.Errorf("a bad file on the other node: exit %d, %q", code, errs)
+	}
+	stop()
+	l.write(l.Nodes[1], 4, 2000)
+	l.run(2, "version -r -S")
 
 	l.ok(1, "kill -n n2")
 	l.Nodes[0].WaitMembers(1)
@@ -208,6 +254,30 @@ func TestCluster(t *testing.T) {
 	l.fails(2, "status", 1, "is it running ?")
 	l.ok(1, "leave -w -t 30")
 	l.fails(1, "status", 1, "is it running ?")
+}
+
+// listen does what a daemon on a node does, until stop.
+func (l *lab) listen(id int) (stop func()) {
+	l.t.Helper()
+	err := l.Nodes[id-1].In(func() error {
+		e, err := engine.OpenCorosync(l.t.Context(), corosync.Config{})
+		if err != nil {
+			return err
+		}
+		over, err := confload.Listen(e, func(int) error {
+			_, errs, code := l.runWith(id, "version -r -S", confload.LocalVariable+"=1")
+			if code != 0 {
+				return errors.New(strings.TrimSpace(errs))
+			}
+			return nil
+		})
+		stop = func() { over(); e.Close() }
+		return err
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return stop
 }
 
 // TestJoin_Refusals: what a bad configuration or key leads to, all before

@@ -89,12 +89,8 @@ func (t *tool) join() error {
 			return t.die("make the folder of corosync's log: %v", err)
 		}
 	}
-	// What the daemons call the running configuration.
-	if err := t.env.FS.MkdirAll(path.Dir(clusterconf.RunningPath), 0o755); err == nil {
-		err = t.env.FS.WriteFile(clusterconf.RunningPath, cfg.Doc.Bytes(), 0o600)
-		if err != nil {
-			return t.die("keep the running configuration: %v", err)
-		}
+	if err := t.keepRunning(cfg); err != nil {
+		return err
 	}
 	if err := t.start(); err != nil {
 		return err

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"time"
 
+	"github.com/haobox/haobox/applets/internal/confload"
+	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/cman"
 	"github.com/haobox/haobox/internal/corosyncconf"
@@ -57,6 +60,15 @@ func (t *tool) version() error {
 	if err := t.install(conf); err != nil {
 		return err
 	}
+	if err := t.keepRunning(cfg); err != nil {
+		return err
+	}
+	if t.env.Getenv(confload.LocalVariable) != "" {
+		return nil // the one who gave the order reloads all of corosync
+	}
+	if err := t.spread(s, cfg.Version); err != nil {
+		return err
+	}
 	c, err := corosync.DialCfg(t.ctx, corosync.Config{Limit: callLimit})
 	if err == nil {
 		defer c.Close()
@@ -64,6 +76,44 @@ func (t *tool) version() error {
 	}
 	if err != nil {
 		return t.die("Error loading configuration in corosync/cman: %v", err)
+	}
+	return nil
+}
+
+// spread has the other members prepare the new version, before all of corosync
+// loads it, and names those where that did not happen.
+func (t *tool) spread(s cluster.Status, version int) error {
+	e, err := t.open()
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	answers, err := confload.Spread(t.ctx, e, version)
+	if err != nil {
+		return t.die("Error loading configuration in corosync/cman: %v", err)
+	}
+	for _, n := range s.Nodes {
+		if n.ID == s.Local || n.State != cluster.NodeMember {
+			continue
+		}
+		switch err, told := answers[n.ID]; {
+		case !told:
+			fmt.Fprintf(t.env.Stderr, "%s: no daemon on node %s could be told of the new configuration: run \"cman_tool version -r -S\" there\n", t.name, n.Name)
+		case err != nil:
+			fmt.Fprintf(t.env.Stderr, "%s: node %s did not take the new configuration: %v\n", t.name, n.Name, err)
+		}
+	}
+	return nil
+}
+
+// keepRunning writes what the daemons call the running configuration.
+func (t *tool) keepRunning(cfg *clusterconf.Config) error {
+	err := t.env.FS.MkdirAll(path.Dir(clusterconf.RunningPath), 0o755)
+	if err == nil {
+		err = t.env.FS.WriteFile(clusterconf.RunningPath, cfg.Doc.Bytes(), 0o600)
+	}
+	if err != nil {
+		return t.die("keep the running configuration: %v", err)
 	}
 	return nil
 }
