@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haobox/haobox/applets/internal/confload"
 	"github.com/haobox/haobox/applets/internal/engine"
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/clusterconf"
@@ -215,9 +216,27 @@ func (d *Daemon) Refresh() {
 func (d *Daemon) OpenEngine(ctx context.Context, limit time.Duration) (cluster.Engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return engine.Wait(ctx, d.Env.Clock, func(ctx context.Context) (cluster.Engine, error) {
+	e, err := engine.Wait(ctx, d.Env.Clock, func(ctx context.Context) (cluster.Engine, error) {
 		return OpenEngine(ctx, d.Env, d.Conf(), corosync.Config{})
 	})
+	if which := d.Env.Getenv(EngineVariable); err == nil && (which == "" || which == "corosync") {
+		d.hearOfConfigurations(e)
+	}
+	return e, err
+}
+
+// hearOfConfigurations lets "cman_tool version -r" of another member prepare
+// this node: corosync.conf and the running configuration, which Refresh sees.
+// Without it the command names this node, and nothing else is lost.
+func (d *Daemon) hearOfConfigurations(e cluster.Engine) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stop, err := confload.Listen(e, confload.Command(ctx, d.Env))
+	if err != nil {
+		cancel()
+		d.Log.Warnf("new configurations of other members are not heard of: %v", err)
+		return
+	}
+	d.OnStop(func() { cancel(); stop() })
 }
 
 // OnCorosync reports whether the engine is corosync.
