@@ -20,7 +20,7 @@ keep)
 	cat >/dev/null || true
 	kill -9 $p 2>/dev/null || true
 	wait $p 2>/dev/null || true
-	for i in $(seq 100); do
+	for _ in $(seq 100); do
 		find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
 		[ -d "$group" ] || break
 		sleep 0.1
