@@ -5,6 +5,7 @@ package rgmanager
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -285,4 +286,47 @@ func TestStorm(t *testing.T) {
 	}
 	l.nodes[1].members(2)
 	all(l.nodes[1])
+}
+
+// TestStrictExit: the original's way. The process that watches the daemon takes
+// the node down when the daemon is killed.
+func TestStrictExit(t *testing.T) {
+	t.Parallel()
+	real(t)
+	testskip.IfShort(t, "the watchdog waits 3 s for an administrator's killall")
+	l := newLab(t, 1, "", web, "web").local()
+	m := l.nodes[0]
+	m.cmd = m.start("-f", "--strict-exit")
+	m.cmd.Env = m.env
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.done = make(chan error, 1)
+	go func(c *exec.Cmd, done chan error) { done <- c.Wait() }(m.cmd, m.done)
+	m.in("web", rgmctl.StateStarted, 1)
+	text, err := os.ReadFile(filepath.Join(m.root, "run/rgmanager.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid == m.cmd.Process.Pid {
+		t.Fatalf("the daemon is process %q, the watchdog %d: %v", text, m.cmd.Process.Pid, err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.end(); n1exit(err) != exitHardDown {
+		t.Errorf("the watchdog ended with %v", err)
+	}
+	down, err := os.ReadFile(filepath.Join(l.shared, "down"))
+	if err != nil || string(down) != "n1 Daemon died\n" {
+		t.Errorf("the node did not go down: %q, %v", down, err)
+	}
+	// The next one begins from nothing: it stops the service before it starts it.
+	before := len(l.journal("web"))
+	m.run("--strict-exit")
+	m.in("web", rgmctl.StateStarted, 1)
+	if j := l.journal("web")[before:]; !slices.Equal(j, []string{"stop n1", "start n1"}) {
+		t.Errorf("the journal has %v", j)
+	}
 }
