@@ -47,15 +47,16 @@ func Detach(args []string) (code int, err error) {
 }
 
 // Detached reports whether this process was started by Detach. ready, which is
-// never nil, lets Detach return and takes standard input, output and error
-// away.
-func Detached() (is bool, ready func()) {
+// never nil, lets Detach return and takes standard input, output and error away,
+// and the files that are copies of them: who waits for the end of the starter's
+// output would wait for the daemon's.
+func Detached() (is bool, ready func(copies ...*os.File)) {
 	if os.Getenv(detachedVariable) != "1" {
-		return false, func() {}
+		return false, func(...*os.File) {}
 	}
 	os.Unsetenv(detachedVariable) // not for our children
 	syscall.CloseOnExec(detachedFD)
-	return true, func() {
+	return true, func(copies ...*os.File) {
 		pipe := os.NewFile(detachedFD, "ready")
 		_, _ = pipe.Write([]byte{1})
 		pipe.Close()
@@ -67,6 +68,9 @@ func Detached() (is bool, ready func()) {
 		defer null.Close()
 		for fd := range 3 {
 			_ = syscall.Dup3(int(null.Fd()), fd, 0)
+		}
+		for _, f := range copies {
+			_ = syscall.Dup3(int(null.Fd()), int(f.Fd()), syscall.O_CLOEXEC)
 		}
 	}
 }

@@ -31,6 +31,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -108,7 +109,16 @@ type Daemon struct {
 // where Config.Signals is set.
 func Run(ctx context.Context, env platform.Env, cfg Config, start func(ctx context.Context, d *Daemon) error) error {
 	underSystemd := env.Getenv("NOTIFY_SOCKET") != ""
-	detached, ready := proc.Detached()
+	detached, release := proc.Detached()
+	ready := func() {
+		var copies []*os.File
+		for _, w := range []io.Writer{env.Stdout, env.Stderr} {
+			if f, is := w.(*os.File); is {
+				copies = append(copies, f)
+			}
+		}
+		release(copies...)
+	}
 	if !cfg.Foreground && !underSystemd && !detached && cfg.Signals == nil {
 		code, err := proc.Detach(cfg.Args)
 		switch {
