@@ -11,7 +11,7 @@ import (
 
 // trigger is an <event> of central processing: what to do when something
 // happens. Differs from rgmanager, whose events are S/Lang scripts: see
-// docs/adr/0011. The text of the element has one order per line or between
+// docs/adr/0013. The text of the element has one order per line or between
 // semicolons: enable, start, disable, stop, restart, relocate, freeze,
 // unfreeze or convalesce with a service, and optionally "on NODE" or "best";
 // "final" ends the processing of the event, the default policy included.

@@ -47,6 +47,9 @@ type Core struct {
 	quorum  cluster.Quorum
 	// hadQuorum: it was quorate as of the last ring it was told of.
 	hadQuorum bool
+	// worthy: the state knows something. rated is what the replica was told.
+	worthy bool
+	rated  cluster.Quorum
 
 	phase phase
 	life  uint32 // how often it set out to join
@@ -227,6 +230,9 @@ func (c *Core) engine(ev cluster.Event) {
 		}
 		c.gone = c.gone[max(0, len(c.gone)-64):]
 	}
+	if _, is := ev.(cluster.Quorum); is {
+		return // see rate
+	}
 	if !c.lost {
 		send, err := c.rep.Step(ev)
 		if err != nil {
@@ -235,6 +241,28 @@ func (c *Core) engine(ev cluster.Event) {
 		for _, b := range send {
 			c.do(Send{Payload: b})
 		}
+	}
+}
+
+// rate tells the replica of quorum once the state is worth something. With
+// two_node a node that boots alone is quorate at once; what it knows then, which
+// is nothing, must not count for more than the state of a node that worked.
+func (c *Core) rate() {
+	if c.rated == c.quorum || c.quorum.Ring.Seq == 0 || !c.rep.Current() {
+		return
+	}
+	if !c.worthy {
+		c.worthy = len(c.st.records) > 0 && len(c.st.unknownNodes()) == 0
+		for _, r := range c.st.records {
+			c.worthy = c.worthy || r.Known
+		}
+		if !c.worthy {
+			return
+		}
+	}
+	c.rated = c.quorum
+	if _, err := c.rep.Step(c.quorum); err != nil {
+		c.log(LevelErr, "", "%v", err)
 	}
 }
 
@@ -278,6 +306,7 @@ func (m machine) Restore(b []byte, replaced bool) {
 		c.log(LevelErr, "", "%v; rgmanager ends", c.refused)
 		return
 	}
+	c.worthy = false
 	old := c.st
 	st.self = c.self.Node
 	c.st = st
@@ -293,7 +322,9 @@ func (m machine) Restore(b []byte, replaced bool) {
 	if replaced {
 		// The cluster went on without this node: what it runs is its own only
 		// if the state says so.
-		c.log(LevelWarning, "", "The cluster went on without this node; checking what it may keep")
+		if c.inited {
+			c.log(LevelWarning, "", "The cluster went on without this node; checking what it may keep")
+		}
 		c.phase = phaseWait
 		for _, id := range slices.Sorted(maps.Keys(c.asked)) {
 			c.do(Reply{ID: id, Result: Again})
@@ -439,6 +470,7 @@ func (c *Core) react() {
 		c.enter()
 		c.housekeeping()
 	}
+	c.rate()
 	c.work()
 	c.end()
 }

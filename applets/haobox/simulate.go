@@ -1,0 +1,190 @@
+package haobox
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/rgm/rgmsim"
+)
+
+// exitViolated: something happened in the simulation that must never happen.
+const exitViolated = 3
+
+// simulate is "haobox simulate FILE": the services of a cluster.conf through
+// random failures in virtual time.
+func (t tool) simulate() *cli.Command {
+	return &cli.Command{
+		Name:      "simulate",
+		Usage:     "run the services of a cluster.conf through random failures in virtual time",
+		ArgsUsage: "[FILE]",
+		Description: "The code of rgmanager decides; nodes, agents and fencing are simulated, and nothing is touched. The default is\n" +
+			clusterconf.Path + ". The status is 3 if something happened that must never happen.",
+		Flags: []cli.Flag{
+			&cli.Uint64Flag{Name: "seeds", Value: 20, Usage: "`NUMBER` of runs"},
+			&cli.Uint64Flag{Name: "from", Usage: "`SEED` of the first run"},
+			&cli.Float64Flag{Name: "hours", Value: 720, Usage: "`HOURS` with faults in each run"},
+			&cli.DurationFlag{Name: "every", Value: 4 * time.Hour, Usage: "mean `TIME` between faults of the cluster"},
+			&cli.BoolFlag{Name: "people", Usage: "people restart daemons and move services, too"},
+			&cli.Uint64Flag{Name: "seed", Usage: "run this `SEED` alone"},
+			&cli.BoolFlag{Name: "trace", Usage: "print what happened, with --seed"},
+			&cli.StringFlag{Name: "svg", Usage: "draw what happened into `FILE`, with --seed"},
+			&cli.BoolFlag{Name: "json", Usage: "print the report as JSON"},
+		},
+		Action: t.runSimulation,
+	}
+}
+
+func (t tool) runSimulation(c *cli.Context) error {
+	one := c.IsSet("seed")
+	switch {
+	case c.NArg() > 1:
+		return applet.Exitf(exitUsage, "haobox simulate: one file at a time, not %d", c.NArg())
+	case !one && (c.Bool("trace") || c.IsSet("svg")):
+		return applet.Exitf(exitUsage, "haobox simulate: --trace and --svg show one run; say which with --seed")
+	case c.Uint64("seeds") == 0 || c.Float64("hours") <= 0 || c.Duration("every") < time.Second:
+		return applet.Exitf(exitUsage, "haobox simulate: --seeds and --hours must be more than 0, and --every at least 1s")
+	}
+	cfg, err := t.simulated(c)
+	if err != nil {
+		return err
+	}
+	seeds := rgmsim.Seeds{Config: cfg, From: c.Uint64("from"), Count: c.Uint64("seeds")}
+	if one {
+		seeds.From, seeds.Count = c.Uint64("seed"), 1
+	}
+	report, last := t.simulateAll(c, seeds)
+	if c.Bool("trace") {
+		if err := last.Timeline(t.env.Stdout); err != nil {
+			return fmt.Errorf("haobox simulate: write the timeline: %w", err)
+		}
+	}
+	if file := c.String("svg"); file != "" {
+		if err := draw(file, cfg.Conf, last); err != nil {
+			return fail("haobox simulate: draw the run: %v", err)
+		}
+	}
+	write := report.Text
+	if c.Bool("json") {
+		write = func(w io.Writer) error { return json.NewEncoder(w).Encode(report) }
+	}
+	if err := write(t.env.Stdout); err != nil {
+		return fmt.Errorf("haobox simulate: write the report: %w", err)
+	}
+	if n := len(report.Violations); n > 0 {
+		return applet.Exitf(exitViolated, "haobox simulate: %d times something happened that must not; please report the file and a seed", n)
+	}
+	return nil
+}
+
+// simulated reads the configuration.
+func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
+	file := clusterconf.Path
+	if c.NArg() == 1 {
+		file = c.Args().First()
+	}
+	text, err := t.env.FS.ReadFile(file)
+	if err != nil {
+		return rgmsim.Config{}, fail("haobox simulate: read the configuration: %v", err)
+	}
+	doc, err := clusterconf.Parse(file, text)
+	if err != nil {
+		return rgmsim.Config{}, fail("%v", err)
+	}
+	conf := clusterconf.Decode(doc)
+	cfg := rgmsim.Config{Conf: conf, Rules: restree.Builtin(), Faults: time.Duration(c.Float64("hours") * float64(time.Hour)),
+		Every: c.Duration("every"), Calm: !c.Bool("people"), Trace: c.IsSet("seed")}
+	if err := cfg.Check(); err != nil {
+		return cfg, fail("haobox simulate: %s: %v", file, err)
+	}
+	return cfg, nil
+}
+
+// simulateAll runs all seeds, on all processors, and adds them up in order.
+func (t tool) simulateAll(c *cli.Context, seeds rgmsim.Seeds) (*rgmsim.Report, *rgmsim.Result) {
+	results := make([]*rgmsim.Result, seeds.Count)
+	var next, done atomic.Uint64
+	bar := newBar(t.env.Stderr, seeds.Count)
+	var wg sync.WaitGroup
+	for range min(uint64(runtime.GOMAXPROCS(0)), seeds.Count) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < seeds.Count && c.Context.Err() == nil; i = next.Add(1) - 1 {
+				results[i] = seeds.Run(i)
+				bar.show(done.Add(1))
+			}
+		})
+	}
+	wg.Wait()
+	bar.end()
+	report, last := &rgmsim.Report{}, &rgmsim.Result{}
+	for _, r := range results {
+		if r != nil { // of a run that was interrupted
+			report.Add(r)
+			last = r
+		}
+	}
+	return report, last
+}
+
+func draw(file string, conf *clusterconf.Config, r *rgmsim.Result) (err error) {
+	names := map[cluster.NodeID]string{}
+	for _, n := range conf.Nodes {
+		names[cluster.NodeID(n.ID)] = n.Name
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	return r.SVG(f, names)
+}
+
+// bar is a progress bar on a terminal; on anything else it is silent.
+type bar struct {
+	mu    sync.Mutex
+	w     io.Writer
+	total uint64
+	shown uint64
+}
+
+func newBar(w io.Writer, total uint64) *bar {
+	b := &bar{total: total}
+	if f, is := w.(*os.File); is {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			b.w = w
+		}
+	}
+	return b
+}
+
+func (b *bar) show(done uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	const width = 40
+	if k := done * width / b.total; b.w != nil && (k > b.shown || done == 1) {
+		b.shown = k
+		fmt.Fprintf(b.w, "\r[%s%s] %d of %d", strings.Repeat("=", int(k)), strings.Repeat(" ", width-int(k)), done, b.total)
+	}
+}
+
+func (b *bar) end() {
+	if b.w != nil {
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
+}
