@@ -143,6 +143,7 @@ check: setup tools ## gofmt, vet, staticcheck, lints, sizes, layering, start cos
 bench: build dist tools ## ours and the commands it replaces, in turn: medians and ratios, no judgement
 	tools/setup corosync fence-agents gcc libc6-dev libcfg-dev libcmap-dev libcpg-dev libquorum-dev libvotequorum-dev
 	bin/tools/bench $(BENCHFLAGS)
+	go test -run '^$$' -bench 'NodeLoss|Snapshot|Check' ./internal/rgm
 	go test -run '^$$' -bench 'IP_1000Checks|ThousandServices' -benchtime 20x ./internal/agents ./internal/clusterconf | grep '^Benchmark'
 	go test -run '^$$' -bench Cycle ./applets/qdiskd # a cycle of 16 nodes on a loop device
 

@@ -80,6 +80,14 @@ type Core struct {
 	waitsFor  string // what was logged
 	seenSince map[cluster.NodeID]time.Time
 
+	// scan: all services have to be looked at, not only those that were touched;
+	// dueAt is when one is due by time. could is what was allowed before.
+	scan, could bool
+	dueAt       time.Time
+	keepAt      time.Time
+	touched     []*local
+	held        []*job // which wait for leave to go on
+
 	locals  map[string]*local
 	jobs    map[uint64]*job
 	nextJob uint64
@@ -115,6 +123,11 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 		delete(c.sent, "ping")
 	}
 	c.last = now
+	switch ev.(type) {
+	case AgentEnded, Check, Tick, NodeSafe, Client:
+	default:
+		c.scan = true
+	}
 	switch ev := ev.(type) {
 	case Engine:
 		c.engine(ev.Event)
@@ -535,9 +548,10 @@ func (c *Core) tellConfig() {
 
 // housekeeping is what the lowest member does for all.
 func (c *Core) housekeeping() {
-	if c.phase != phaseReady || c.st.lowest() != c.self.Node || !c.mayAct() {
+	if c.phase != phaseReady || c.now.Before(c.keepAt) || c.st.lowest() != c.self.Node || !c.mayAct() {
 		return
 	}
+	c.keepAt = c.now.Add(time.Second)
 	unknown := c.st.unknownNodes()
 	if names := c.st.names(unknown); names != c.waitsFor {
 		if c.waitsFor = names; names != "" {

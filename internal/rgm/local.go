@@ -164,6 +164,9 @@ func (c *Core) advance(j *job) {
 // issue runs the agent that a job waits for, if it may.
 func (c *Core) issue(j *job) {
 	if !c.permitted(j) {
+		if !slices.Contains(c.held, j) {
+			c.held = append(c.held, j)
+		}
 		return
 	}
 	c.nextJob++
@@ -224,6 +227,22 @@ func (c *Core) abandon(j *job) {
 func (c *Core) jobDone(j *job, res restree.Result) {
 	l := j.l
 	l.job, l.due = nil, time.Time{}
+	if j.op == restree.Status && l.node != nil {
+		// What is still due waits for a moment: a walk may leave something out.
+		d, any := l.node.Due(c.now)
+		if !any {
+			d = 24 * time.Hour
+		}
+		l.due = c.now.Add(max(d, time.Second))
+	}
+	c.touched = append(c.touched, l)
+	before := Kept{Started: l.started, Epoch: l.epoch}
+	had := l.hands
+	defer func() {
+		if had != l.hands || before != (Kept{Started: l.started, Epoch: l.epoch}) {
+			c.save()
+		}
+	}()
 	ok := res&restree.Failure == 0
 	if j.op == restree.Stop {
 		if ok {
@@ -235,7 +254,6 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 	if j.kill && j.op != restree.Stop {
 		// Something of it may run.
 		l.started = l.started && j.op == restree.Status
-		c.save()
 		return
 	}
 	switch j.why {
@@ -313,7 +331,6 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 			c.failure(l)
 		}
 	}
-	c.save()
 }
 
 // disownedStuck: it runs something that belongs to somebody else and can not
@@ -354,6 +371,7 @@ func (c *Core) check(ev Check) {
 			l.check = true
 		}
 	})
+	c.touched = append(c.touched, l)
 }
 
 // stopAll stops everything that runs here, whatever the state says.
@@ -491,19 +509,34 @@ func (c *Core) sort(l *local) {
 
 // work runs the jobs of this node's services.
 func (c *Core) work() {
-	for _, name := range c.localNames() {
-		l := c.locals[name]
-		if l.job != nil && l.job.id == 0 && l.job.step != nil {
-			c.issue(l.job)
+	held := c.held
+	c.held = nil
+	for _, j := range held {
+		if j.l.job == j && j.id == 0 && j.step != nil {
+			c.issue(j)
 		}
 	}
-	if !c.mayAct() || c.phase != phaseReady {
+	may := c.mayAct() && c.phase == phaseReady
+	if may != c.could {
+		c.could, c.scan = may, true
+	}
+	if !may {
 		return
 	}
 	c.update()
-	for _, name := range c.workList() {
-		l := c.local(name)
-		c.workOn(l)
+	if c.scan || !c.now.Before(c.dueAt) {
+		c.scan, c.dueAt, c.touched = false, c.now.Add(24*time.Hour), nil
+		for _, name := range c.workList() {
+			c.workOn(c.local(name))
+		}
+	}
+	// Those whose jobs ended, also some that began a moment ago.
+	for len(c.touched) > 0 {
+		touched := c.touched
+		c.touched = nil
+		for _, l := range touched {
+			c.workOn(l)
+		}
 	}
 }
 
@@ -629,6 +662,10 @@ func (c *Core) workOn(l *local) {
 	if l.check || !c.now.Before(l.due) {
 		l.check = false
 		c.begin(l, restree.Status, forStatus, noTask, "")
+		return
+	}
+	if l.due.Before(c.dueAt) {
+		c.dueAt = l.due
 	}
 }
 
@@ -653,7 +690,7 @@ func (c *Core) update() {
 			}
 		}
 		c.log(LevelInfo, "", "Starting changed resources.")
-		c.updating = false
+		c.updating, c.scan = false, true
 		return
 	}
 	if c.next == nil {
@@ -672,7 +709,7 @@ func (c *Core) update() {
 			return
 		}
 	}
-	c.holding = false
+	c.holding, c.scan = false, true
 	c.changeOver()
 }
 

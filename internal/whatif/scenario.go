@@ -26,6 +26,8 @@ type Scn struct {
 	Steps int
 	// Off makes the agents switch guests off and not on again.
 	Off bool
+	// Services makes rgmanager a part of the story.
+	Services bool
 }
 
 // Scenario returns the story of a seed.
@@ -96,6 +98,9 @@ func newWorld(scn Scn, trace func(string)) *World {
 	}
 	w.HV = newHypervisor(w, members, delays)
 	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}, left: map[cluster.Member]bool{}}}
+	if scn.Services {
+		w.Parts = append(w.Parts, newRgmanager(w.conf))
+	}
 	for _, p := range w.Parts {
 		if c, is := p.(Checker); is {
 			w.checkers = append(w.checkers, c)
@@ -149,7 +154,11 @@ func (w *World) clusterConf(members []string) string {
 	for _, agent := range [][2]string{{"all", "fence_zvmip"}, {"old", badAgent}} {
 		fmt.Fprintf(&b, "<fencedevice name=\"%s\" agent=\"%s\" ipaddr=\"%s\" agent_limit=\"60\"/>\n", agent[0], agent[1], strings.Join(members, ","))
 	}
-	b.WriteString("</fencedevices>\n</cluster>\n")
+	b.WriteString("</fencedevices>\n")
+	if scn.Services {
+		b.WriteString(services)
+	}
+	b.WriteString("</cluster>\n")
 	return b.String()
 }
 

@@ -1,0 +1,89 @@
+package rgm
+
+import (
+	"testing"
+
+	"github.com/haobox/haobox/internal/cluster"
+)
+
+// trio is a state of three nodes with one service that runs on node 1.
+func trio(t *testing.T) (*planner, *record) {
+	p := &policy{Version: 1, Services: []svcPolicy{{Name: "service:web", Autostart: true}}}
+	run := &planner{st: newState(), now: 1000, view: cluster.View{Ring: cluster.RingID{Node: 1, Seq: 4}}}
+	for id := cluster.NodeID(1); id <= 3; id++ {
+		p.Nodes = append(p.Nodes, nodeName{id, "lnx" + string(rune('0'+id))})
+		run.view.Members = append(run.view.Members, cluster.Member{Node: id, Instance: uint32(id)})
+	}
+	run.send(&node{ID: 1, Instance: 1}, configMsg(1000, p))
+	for id := cluster.NodeID(1); id <= 3; id++ {
+		run.send(&node{ID: id, Instance: uint32(id)}, viewMsg{ring: 4, quorate: true, members: run.view.Members}.encode(1000))
+	}
+	for id := cluster.NodeID(1); id <= 3; id++ {
+		run.send(&node{ID: id, Instance: uint32(id)}, joinMsg{life: 1, config: 1}.encode(1000))
+	}
+	run.finish()
+	run.send(run.st.node(3), requestMsg{1, Request{Kind: Relocate, Service: "service:web", Target: 1}}.encode(1000))
+	run.finish()
+	r := run.st.records["service:web"]
+	if run.err != nil || r.State != Started || r.Owner != 1 {
+		t.Fatalf("%v on %d: %v", r.State, r.Owner, run.err)
+	}
+	return run, r
+}
+
+// see lets node 3 say what the group is now.
+func see(run *planner, ring uint64, reason cluster.Reason, members ...cluster.Member) {
+	var gone []cluster.Change
+	for _, m := range run.view.Members {
+		gone = append(gone, cluster.Change{Member: m, Reason: reason})
+	}
+	run.view.Ring.Seq, run.view.Members = ring, members
+	run.send(&node{ID: 3, Instance: 3}, viewMsg{ring: ring, quorate: true, members: members, gone: gone}.encode(1001))
+}
+
+// TestState_StaleSafe: that a node was off as of an older ring says nothing.
+func TestState_StaleSafe(t *testing.T) {
+	t.Parallel()
+	run, r := trio(t)
+	see(run, 12, cluster.Failed, cluster.Member{Node: 2, Instance: 2}, cluster.Member{Node: 3, Instance: 3})
+	run.send(run.st.node(3), safeMsg{node: 1, ring: 8}.encode(1002))
+	if r.Owner != 1 || r.Task != noTask {
+		t.Fatalf("it was taken over by node %d on an old word", r.Owner)
+	}
+	run.send(run.st.node(3), safeMsg{node: 1, ring: 12}.encode(1002))
+	if r.Owner == 1 || r.State != Starting {
+		t.Errorf("it is %v on node %d", r.State, r.Owner)
+	}
+}
+
+// TestState_LeftIsNotOff: a node whose rgmanager died and that left the fence
+// domain in order may still run what it ran.
+func TestState_LeftIsNotOff(t *testing.T) {
+	t.Parallel()
+	run, r := trio(t)
+	see(run, 12, cluster.Died, cluster.Member{Node: 2, Instance: 2}, cluster.Member{Node: 3, Instance: 3})
+	run.send(run.st.node(3), safeMsg{node: 1, ring: 16, left: true}.encode(1002))
+	if r.Owner != 1 || r.Task != noTask {
+		t.Fatalf("it was taken over by node %d", r.Owner)
+	}
+}
+
+// TestState_OwnerMayHavePassedItOn: two nodes fail together. That the owner is
+// back without the service does not say that it runs nowhere: the other one may
+// have taken it over from it.
+func TestState_OwnerMayHavePassedItOn(t *testing.T) {
+	t.Parallel()
+	run, r := trio(t)
+	see(run, 12, cluster.Failed, cluster.Member{Node: 3, Instance: 3})
+	again := cluster.Member{Node: 1, Instance: 11}
+	see(run, 16, cluster.Failed, again, cluster.Member{Node: 3, Instance: 3})
+	run.send(&node{ID: 1, Instance: 11}, viewMsg{ring: 16, quorate: true, members: run.view.Members}.encode(1003))
+	run.send(&node{ID: 1, Instance: 11}, joinMsg{life: 1, config: 1}.encode(1003))
+	if r.State != Stopped || r.Owner != 0 {
+		t.Fatalf("it is %v on node %d", r.State, r.Owner)
+	}
+	run.send(run.st.node(3), safeMsg{node: 2, ring: 16}.encode(1004))
+	if r.State != Starting {
+		t.Errorf("it is %v although all is known", r.State)
+	}
+}
