@@ -221,7 +221,12 @@ func (c *Core) engine(ev cluster.Event) {
 		}
 		return
 	case cluster.Lost:
-		if !c.lost && !c.left {
+		hands := slices.ContainsFunc(c.localNames(), func(name string) bool { return c.locals[name].hands })
+		switch {
+		case c.lost:
+		case c.left && !hands:
+			c.finish(0) // it was on its way out
+		default:
 			c.lost = true
 			c.log(LevelWarning, "", "#67: Shutting down uncleanly")
 			c.alarm("the cluster engine is gone")
