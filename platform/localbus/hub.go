@@ -234,7 +234,7 @@ func (h *hub) serve(conn net.Conn) {
 		return
 	}
 	h.idle.Add(1)
-	go c.writer(&h.idle)
+	go c.writer(&h.idle, max(h.token, writeLimit))
 	for {
 		f, body, err := readFrame(r)
 		if err != nil || !h.handle(c, f, body) {
@@ -435,7 +435,12 @@ func (c *client) put(h head, body []byte) {
 	if c.closed {
 		return
 	}
-	c.out = append(c.out, frame{h, body})
+	if h.Kind == kindPing {
+		// Before what waits: who reads slowly is alive, and must not answer late.
+		c.out = slices.Insert(c.out, 0, frame{h, body})
+	} else {
+		c.out = append(c.out, frame{h, body})
+	}
 	if c.queued += len(body); c.queued > maxQueue {
 		c.closed = true
 		c.conn.Close()
@@ -463,15 +468,22 @@ func (c *client) end() {
 	c.conn.Close()
 }
 
-// writer writes what is queued.
-func (c *client) writer(idle *sync.WaitGroup) {
+// writeBatch is how many frames are taken off the queue at once: a ping may
+// come before the next ones.
+const writeBatch = 64
+
+// writer writes what is queued, each frame within limit.
+func (c *client) writer(idle *sync.WaitGroup, limit time.Duration) {
 	defer idle.Done()
 	w := bufio.NewWriter(c.conn)
 	for range c.wake {
 		for {
 			c.mu.Lock()
-			out, closed := c.out, c.closed
-			c.out = nil
+			n := min(len(c.out), writeBatch)
+			out, closed := c.out[:n:n], c.closed
+			if c.out = c.out[n:]; len(c.out) == 0 {
+				c.out = nil // and not what was in it
+			}
 			c.mu.Unlock()
 			if len(out) == 0 {
 				if closed {
@@ -480,8 +492,8 @@ func (c *client) writer(idle *sync.WaitGroup) {
 				}
 				break
 			}
-			c.conn.SetWriteDeadline(time.Now().Add(writeLimit))
 			for _, f := range out {
+				c.conn.SetWriteDeadline(time.Now().Add(limit))
 				if err := writeFrame(w, f.h, f.body); err != nil {
 					c.end()
 					return

@@ -584,7 +584,7 @@ func (b *Bus) post(h head, body []byte) {
 	if b.conn == nil {
 		return
 	}
-	b.conn.SetWriteDeadline(time.Now().Add(writeLimit))
+	b.conn.SetWriteDeadline(time.Now().Add(max(b.token, writeLimit)))
 	if err := writeFrame(b.conn, h, body); err != nil {
 		b.conn.Close()
 	}
