@@ -22,7 +22,8 @@ type Options struct {
 	// Pause is how long the time between two steps may be before the node
 	// takes itself for one that was paused, and proves that it still belongs
 	// to the cluster before it touches anything. It must be shorter than the
-	// engine's token, and longer than the time between two Ticks. 0 means
+	// engine's token and consensus timeouts, and longer than the time between two
+	// Ticks. 0 means
 	// DefaultPause.
 	Pause time.Duration
 	// AssumeIdle is how long the members of the cluster whose rgmanager is not

@@ -311,6 +311,7 @@ func (h *host) thaw() {
 	}
 	h.w.line(h.id, true, rgm.LevelInfo, "%s goes on", h.name)
 	h.span("frozen", h.frozenFrom)
+	h.thawedAt = h.w.sim.Now()
 	h.w.sim.Thaw(h.id)
 	late := h.late
 	h.late = nil
