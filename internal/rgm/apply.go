@@ -15,6 +15,9 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 		return err
 	}
 	s.now, s.from = at, from
+	s.behind = slices.ContainsFunc(s.nodes, func(n *node) bool {
+		return n.Member && !view.Has(cluster.Member{Node: n.ID, Instance: n.Instance})
+	})
 	switch cmd {
 	case cmdView:
 		var m viewMsg
@@ -86,7 +89,7 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 	if s.began == 0 {
 		s.began = s.now
 	}
-	s.ring = m.ring
+	s.ring, s.behind = m.ring, false
 	var downs []*node
 	for _, x := range m.members {
 		n := s.ensureNode(x.Node)

@@ -49,6 +49,9 @@ func (s *state) request(q queued) {
 	case r == nil || r.Removed:
 		done(NoService)
 		return
+	case s.behind:
+		done(Again)
+		return
 	case s.ownerLost(r):
 		done(FencePending)
 		return

@@ -129,7 +129,10 @@ type state struct {
 	index   map[string]int
 	order   []*record // cache of ordered
 	firing  bool
-	fresh   int // changes that central processing has looked at
+	// behind: members are gone and no command has said so yet. Nothing is given
+	// to start then: what they are about to do is not known.
+	behind bool
+	fresh  int // changes that central processing has looked at
 }
 
 // note is a line for the log of one node, or of all for 0.
@@ -187,7 +190,7 @@ func (s *state) nodeName(id cluster.NodeID) string {
 
 // usable reports whether a node may be given something to start.
 func (s *state) usable(n *node) bool {
-	return n != nil && n.Member && n.Joined && n.Quorate && !n.Leaving && n.Config == s.policy.Version && n.Sum == s.policy.Sum
+	return !s.behind && n != nil && n.Member && n.Joined && n.Quorate && !n.Leaving && n.Config == s.policy.Version && n.Sum == s.policy.Sum
 }
 
 // alive reports whether a node is there to act on what it owns.
