@@ -60,7 +60,7 @@ func newLab(t *testing.T, o corotest.Options) *lab {
 		// in the node's mount namespace.
 		for _, c := range [][]string{
 			{"mount", "--bind", n.Dir + "/hosts", "/etc/hosts"},
-			{"mount", "-t", "tmpfs", "tmpfs", "/etc/corosync"},
+			{"mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/etc/corosync"},
 			{"cp", "-p", n.Dir + "/authkey", "/etc/corosync/authkey"},
 		} {
 			if out, err := n.Command(c[0], c[1:]...).CombinedOutput(); err != nil {

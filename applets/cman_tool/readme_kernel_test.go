@@ -42,7 +42,7 @@ func TestReadme_RealCluster(t *testing.T) {
 		}
 		// Nothing of the machine is changed: /etc is an overlay, /var/log
 		// another mount.
-		sh(id, "mount -t tmpfs tmpfs /var/log; mkdir -p /run/up /run/work /run/bin\n"+
+		sh(id, "mount -t tmpfs -o mode=755 tmpfs /var/log; mkdir -p /run/up /run/work /run/bin\n"+
 			"mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work /etc\n"+
 			"cp "+n.Dir+"/hosts /etc/hosts; rm -rf /etc/corosync /etc/cluster; mkdir /etc/corosync\n"+
 			"for a in haobox cman_tool ccs_config_validate; do ln -s "+bin+" /run/bin/$a; done")

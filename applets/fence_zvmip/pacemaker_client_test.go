@@ -160,7 +160,7 @@ func prepare(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 			t.Fatalf("mount a tmpfs at %s (as root?): %v", dir, err)
 		}
 	}
