@@ -255,6 +255,9 @@ func (s *state) serveRelocate(r *record, q queued) (Result, bool) {
 	case r.State != Started:
 		q.Kind, q.Best = Enable, q.Target == 0
 		return s.serveEnable(r, q)
+	case q.Target == r.Owner:
+		// Where it is to be, it is: a stop would only cost an outage.
+		return OK, true
 	}
 	target := q.Target
 	if target != 0 {
@@ -265,9 +268,6 @@ func (s *state) serveRelocate(r *record, q queued) (Result, bool) {
 		default:
 			target = 0
 		}
-	}
-	if target == r.Owner {
-		target = 0
 	}
 	r.endWalk()
 	r.wait(q)
