@@ -339,7 +339,11 @@ func (l *life) test() {
 
 	// Killed behind the agent's back: in order, and without a chance.
 	l.kill(SIGTERM)
-	until(t, "the pid file is gone", func() bool { _, err := os.Stat(l.pid); return err != nil })
+	// Its last act may be after the removal of its pid file.
+	until(t, "the server is gone", func() bool {
+		_, err := os.Stat(l.pid)
+		return err != nil && len(running(l.programs...)) == 0
+	})
 	l.want(NotRunning, "status")
 	l.says("Service Is Not Running")
 	l.want(OK, "stop")
