@@ -70,6 +70,7 @@ type Core struct {
 	sent                sent
 
 	cycle    uint64 // the change that wait is about
+	counts   string // of the change, as the log has them
 	wait     WaitState
 	blocked  bool // fencing waits for quorum
 	notSaid  bool // "not quorate" is in the log
@@ -584,8 +585,8 @@ func (c *Core) change() {
 			for _, x := range c.st.victims {
 				failed += bit(x.id == c.cycle)
 			}
-			c.log(slog.LevelDebug, "send_start %d:%d flags %d started %d m %d j %d r %d f %d", c.self.Node, c.cycle,
-				bit(!mine.complete)|bit(mine.complete)<<1, mine.started, len(c.st.domain), bit(c.st.joining), failed, failed)
+			c.counts = fmt.Sprintf("started %d m %d j %d r %d f %d", mine.started, len(c.st.domain), bit(c.st.joining), failed, failed)
+			c.log(slog.LevelDebug, "send_start %d:%d flags %d %s", c.self.Node, c.cycle, bit(!mine.complete)|bit(mine.complete)<<1, c.counts)
 			c.send(command{kind: kindStart, change: c.cycle})
 		}
 		c.wait = WaitMessages
@@ -631,7 +632,7 @@ func (c *Core) fence() {
 		c.delay.running = false
 		if c.sent.complete != c.cycle {
 			c.sent.complete = c.cycle
-			c.log(slog.LevelDebug, "send_complete %d:%d flags 2 started %d m %d", c.self.Node, c.cycle, c.mine().started, len(c.st.domain))
+			c.log(slog.LevelDebug, "send_complete %d:%d flags 2 %s", c.self.Node, c.cycle, c.counts)
 			c.send(command{kind: kindComplete, change: c.cycle})
 		}
 		return

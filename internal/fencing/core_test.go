@@ -175,7 +175,7 @@ func TestCore_LogOfAFailure(t *testing.T) {
 		"send_victim_done cg 3 flags 2 victim nodeid 2",
 		"receive_victim_done 1:3 flags 2 len 80",
 		"receive_victim_done 1:3 remove victim 2 time 1388500764 how 1",
-		"send_complete 1:3 flags 2 started 3 m 1",
+		"send_complete 1:3 flags 2 started 2 m 1 j 0 r 1 f 1",
 		"receive_complete 1:3 len 18",
 	}
 	if diff := cmp.Diff(want, s.log); diff != "" {

@@ -163,6 +163,7 @@ func TestForcedLogoffTakesItsTime(t *testing.T) {
 	// The lines of the manual's figure 21; its guest takes half a second more.
 	want := []string{
 		"14:38:36 OPERATOR *3 GRAF L0003 LOGOFF AS CNODE1 USERS = 59 FORCED BY VSMWORK1",
+		"14:38:36 VSMWORK1 *8 14:38:36 GRAF L0003 LOGOFF AS CNODE1 USERS = 59 FORCED BY VSMWORK1",
 		"14:38:36 OPERATOR *3 AUTO LOGON *** CNODE1 USERS = 60 BY VSMWORK1",
 	}
 	if diff := cmp.Diff(want, b.lines); diff != "" {

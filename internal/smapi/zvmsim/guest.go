@@ -91,7 +91,13 @@ func (c *Core) loggedOff(g *guest) {
 	g.gen++
 	g.ticket = 0
 	c.setState(g, Off)
-	c.operatorLine(g.member, "GRAF %s LOGOFF AS %s USERS = %d FORCED BY %s", g.terminal, g.name, c.users(g.member), g.by)
+	forced := fmt.Sprintf("GRAF %s LOGOFF AS %s USERS = %d FORCED BY %s", g.terminal, g.name, c.users(g.member), g.by)
+	c.operatorLine(g.member, "%s", forced)
+	if g.by != operatorName {
+		// CP tells the one who forced, and the log has that console too.
+		at := c.now.Format("15:04:05")
+		c.emit(Operator{Time: c.now, Member: g.member.name, Line: at + " " + g.by + " *8 " + at + " " + forced})
+	}
 	c.push(g, smapi.GuestLogoff)
 	if again != nil {
 		c.start(g, again, g.by, g.cause)
