@@ -12,6 +12,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/haobox/haobox/applets/internal/confload"
@@ -39,12 +40,31 @@ var ErrConfig = errors.New("no valid configuration")
 func SocketPath(name string) string { return RunDir + "/" + name + ".sock" }
 
 // Client talks to a daemon of this node. When it is not running, the error of
-// a call is one of net.Dial (fs.ErrNotExist or syscall.ECONNREFUSED).
+// a call says how to start it, and is fs.ErrNotExist or syscall.ECONNREFUSED.
 func Client(env platform.Env, name string) *ctl.Client {
 	return &ctl.Client{Dial: func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", env.FS.Path(SocketPath(name)))
+		socket := env.FS.Path(SocketPath(name))
+		c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		for _, why := range []error{fs.ErrNotExist, syscall.ECONNREFUSED} {
+			if errors.Is(err, why) {
+				return nil, notRunning{name, socket, why}
+			}
+		}
+		return c, err
 	}}
 }
+
+// notRunning is the error of a call to a daemon that is not there.
+type notRunning struct {
+	name, socket string
+	why          error
+}
+
+func (e notRunning) Error() string {
+	return fmt.Sprintf("%s is not running on this node: nobody listens at %s (start it: systemctl start haobox-%s)", e.name, e.socket, e.name)
+}
+
+func (e notRunning) Unwrap() error { return e.why }
 
 // File is the configuration file of this machine.
 func File(env platform.Env) string {
