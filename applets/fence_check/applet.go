@@ -69,7 +69,6 @@ type tool struct {
 	env                           platform.Env
 	noLog, verbose, shown, forced bool
 	out                           io.Writer
-	local                         string
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {

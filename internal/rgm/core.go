@@ -64,7 +64,6 @@ type Core struct {
 	shutdown       *Shutdown
 	leaving        bool // said so
 	left, exited   bool
-	stopped        int // by the shutdown
 
 	config  *Config // in use
 	pol     *policy
@@ -92,7 +91,6 @@ type Core struct {
 	jobs    map[uint64]*job
 	nextJob uint64
 	saved   []Kept
-	queue   [][]byte // commands that wait until the state is current
 	asked   map[uint64]bool
 	safe    map[cluster.NodeID]NodeSafe
 	// sent are the commands that are on their way, by what they are about.

@@ -95,15 +95,6 @@ type policy struct {
 	Triggers []trigger
 }
 
-func (p *policy) service(name string) *svcPolicy {
-	for i := range p.Services {
-		if p.Services[i].Name == name {
-			return &p.Services[i]
-		}
-	}
-	return nil
-}
-
 func (p *policy) domain(name string) *domain {
 	for i := range p.Domains {
 		if strings.EqualFold(p.Domains[i].Name, name) {

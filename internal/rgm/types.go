@@ -2,7 +2,6 @@ package rgm
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -256,18 +255,6 @@ type Kept struct {
 
 // byName sorts services as clustat does.
 func byName(a, b ServiceStatus) int { return strings.Compare(a.Name, b.Name) }
-
-// nodeList prints ids as rgmanager does: "[ 1 2 3 ]".
-func nodeList(ids []cluster.NodeID) string {
-	var b strings.Builder
-	b.WriteString("[ ")
-	for _, id := range ids {
-		b.WriteString(strconv.Itoa(int(id)))
-		b.WriteByte(' ')
-	}
-	b.WriteByte(']')
-	return b.String()
-}
 
 func unix(t time.Time) int64 { return t.Unix() }
 

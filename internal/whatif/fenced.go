@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -208,7 +209,7 @@ const ruleGrace = 30 * time.Millisecond
 func (d *FenceDaemon) judge(at *attempt) {
 	w, m := d.p.Machine.World, d.p.Machine
 	ring := func(x *FenceDaemon) (cluster.RingID, bool) {
-		st, err := x.p.Engine.Status(nil)
+		st, err := x.p.Engine.Status(context.Background())
 		return st.Ring, err == nil && st.Quorate
 	}
 	before, quorateNow := ring(d)

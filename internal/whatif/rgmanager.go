@@ -48,7 +48,6 @@ type GroupDaemon struct {
 	queue   []rgm.Event
 	busy    bool
 	told    map[cluster.NodeID]rgm.NodeSafe
-	lost    bool
 }
 
 // Start joins the group and begins to listen to fenced.

@@ -220,17 +220,18 @@ func (h *hub) accept() {
 // serve reads one client's frames.
 func (h *hub) serve(conn net.Conn) {
 	defer h.idle.Done()
-	defer conn.Close()
 	r := bufio.NewReader(conn)
 	conn.SetReadDeadline(time.Now().Add(writeLimit))
 	hello, _, err := readFrame(r)
 	if err != nil || hello.Kind != kindHello || hello.Version != protocolVersion || hello.Node.ID == 0 {
 		writeFrame(conn, head{Kind: kindAnswer, Error: fmt.Sprintf("expected a hello of version %d", protocolVersion)}, nil)
+		conn.Close()
 		return
 	}
 	conn.SetReadDeadline(time.Time{})
 	c := &client{conn: conn, node: hello.Node, self: hello.From, wake: make(chan struct{}, 1)}
 	if !h.add(c, hello.Seq) {
+		conn.Close()
 		return
 	}
 	h.idle.Add(1)
@@ -241,6 +242,7 @@ func (h *hub) serve(conn net.Conn) {
 			break
 		}
 	}
+	// One that was dropped before is still to read why: its writer closes.
 	h.remove(c)
 }
 
@@ -436,8 +438,13 @@ func (c *client) put(h head, body []byte) {
 		return
 	}
 	if h.Kind == kindPing {
-		// Before what waits: who reads slowly is alive, and must not answer late.
-		c.out = slices.Insert(c.out, 0, frame{h, body})
+		// Before what waits, but for the welcome: who reads slowly is alive, and
+		// must not answer late.
+		at := 0
+		if len(c.out) > 0 && c.out[0].h.Kind == kindWelcome {
+			at = 1
+		}
+		c.out = slices.Insert(c.out, at, frame{h, body})
 	} else {
 		c.out = append(c.out, frame{h, body})
 	}

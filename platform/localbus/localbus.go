@@ -586,7 +586,10 @@ func (b *Bus) post(h head, body []byte) {
 	}
 	b.conn.SetWriteDeadline(time.Now().Add(max(b.token, writeLimit)))
 	if err := writeFrame(b.conn, h, body); err != nil {
-		b.conn.Close()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			b.conn.Close()
+		}
+		b.conn = nil // what the hub said before it closed is still to be read
 	}
 }
 

@@ -2,7 +2,6 @@ package rgmsim
 
 import (
 	"fmt"
-	"time"
 )
 
 // String is the line as a timeline shows it.
@@ -25,6 +24,3 @@ func (s ServiceStats) Availability() float64 {
 	}
 	return float64(s.Up) / float64(s.Total)
 }
-
-// round for people.
-func round(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
