@@ -254,12 +254,16 @@ func over(fd int32) bool {
 	return n > 0 || err != nil
 }
 
+// mountsEvery is how often the mount table is read without being told: of
+// several changes within a millisecond the last was seen to go untold.
+const mountsEvery = time.Second
+
 func (m *machine) run() {
 	defer close(m.done)
 	events := make([]unix.EpollEvent, 64)
 	buf := make([]byte, 1<<16)
 	for {
-		n, err := unix.EpollWait(m.ep, events, -1)
+		n, err := unix.EpollWait(m.ep, events, int(mountsEvery.Milliseconds()))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -267,6 +271,9 @@ func (m *machine) run() {
 		if m.closed || err != nil {
 			m.mu.Unlock()
 			return
+		}
+		if n == 0 && m.mounts != nil {
+			m.readMounts()
 		}
 		for _, ev := range events[:max(n, 0)] {
 			switch p, isProcess := m.procs[ev.Fd]; {
