@@ -498,7 +498,9 @@ func TestReal_ApacheDetails(t *testing.T) {
 	l.want(OK, "start")
 
 	// The children of a main process that was killed hold the port: stop ends
-	// them, or the start elsewhere would fail.
+	// them, or the start elsewhere would fail. The pid file is there before the
+	// first child is.
+	until(t, "the server has children", func() bool { return len(running("apache2")) > 1 })
 	killed(t, pidOf(t, l.pid), SIGKILL)
 	if len(running("apache2")) == 0 {
 		t.Fatal("the server's children went with it: nothing is proved")
