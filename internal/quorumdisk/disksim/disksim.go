@@ -42,24 +42,8 @@ type Config struct {
 	Trace func(line string)
 }
 
-// epoch is the wall clock at the start, in Unix seconds.
-const epoch = 1_300_000_000
-
 // deviceName is the device's name towards the cluster.
 const deviceName = "disk"
-
-// errIO is what a lost way to the disk gives.
-var errIO = errors.New("input/output error")
-
-// Path is a node's way to the disk.
-type Path int
-
-// Paths.
-const (
-	PathGood Path = iota
-	PathFails
-	PathHangs
-)
 
 // World is a simulation. It is for one goroutine.
 type World struct {
@@ -67,25 +51,21 @@ type World struct {
 	Nodes []*Node // by id-1
 	cfg   Config
 	rng   *rand.Rand
-	disk  quorumdisk.Blocks
-	// Slow is the longest time of a call of the disk, Torn the chance of a
-	// write to lie on it half for a while.
-	Slow time.Duration
-	Torn float64
+	Disk  *Disk
 	// Broken are the invariants that were violated.
 	Broken []string
 }
 
 // Node is a machine with its daemon.
 type Node struct {
-	ID   int
-	Path Path
+	ID int
 	// Core is nil while the daemon does not run.
 	Core *quorumdisk.Core
 	// Report is the last one of the daemon.
 	Report quorumdisk.Report
-	// ClockStuck stops the wall clock.
-	ClockStuck bool
+	// Port is its way to the disk, Clock its wall clock.
+	Port  *Port
+	Clock *Clock
 
 	w       *World
 	life    int
@@ -93,11 +73,6 @@ type Node struct {
 	frozen  bool // the daemon alone
 	backlog []func()
 	timer   int
-	queue   []func(done func()) // I/O, one after the other
-	busy    bool
-	stuck   []func() // calls that wait for the path
-	jump    int64    // of the wall clock
-	stopped int64    // where the clock stands
 
 	registered bool
 	cast       bool
@@ -112,15 +87,15 @@ func New(cfg Config) *World {
 		votes = max(cfg.Nodes-1, 1)
 	}
 	c := clustersim.Config{Seed: cfg.Seed, DeviceVotes: votes, DeviceTimeout: cfg.Quorumdisk.VoteTimeout}
-	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7164697364)), Slow: 20 * time.Millisecond}
+	w := &World{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7164697364))}
 	for id := 1; id <= cfg.Nodes; id++ {
 		c.Nodes = append(c.Nodes, clustersim.NodeConfig{ID: cluster.NodeID(id), Name: fmt.Sprint("n", id)})
-		w.Nodes = append(w.Nodes, &Node{ID: id, w: w})
-	}
-	for i := range w.disk {
-		w.disk[i].Status = quorumdisk.Status{Node: uint32(i + 1), Timestamp: epoch}
 	}
 	w.Sim = clustersim.New(c)
+	w.Disk = NewDisk(w.Sim, w.rng)
+	for id := 1; id <= cfg.Nodes; id++ {
+		w.Nodes = append(w.Nodes, &Node{ID: id, w: w, Port: w.Disk.Port(), Clock: NewClock(w.Sim)})
+	}
 	return w
 }
 
@@ -130,18 +105,9 @@ func (w *World) tracef(format string, args ...any) {
 	}
 }
 
-// wall is the node's clock.
-func (n *Node) wall() int64 {
-	if n.ClockStuck {
-		return n.stopped
-	}
-	n.stopped = epoch + n.jump + int64(n.w.Sim.Now()/time.Second)
-	return n.stopped
-}
-
 // Jump sets the node's wall clock forward or, with a negative number, back.
 func (n *Node) Jump(seconds int64) {
-	n.jump += seconds
+	n.Clock.Jump(seconds)
 	n.w.tracef("node %d: clock jumps by %d s", n.ID, seconds)
 }
 
@@ -170,10 +136,14 @@ func (n *Node) Launch() {
 	}
 	w := n.w
 	cfg := w.cfg.Quorumdisk
-	cfg.Node, cfg.Incarnation = n.ID, quorumdisk.Incarnation(n.wall()+int64(n.life))
-	n.Core, n.frozen, n.backlog, n.queue, n.busy, n.Report = quorumdisk.New(cfg), false, nil, nil, false, quorumdisk.Report{}
+	cfg.Node, cfg.Incarnation = n.ID, quorumdisk.Incarnation(n.Clock.Wall()+int64(n.life))
+	n.Core, n.frozen, n.backlog, n.Report = quorumdisk.New(cfg), false, nil, quorumdisk.Report{}
 	n.life++
 	life := n.life
+	n.Port.Open(func() bool { return n.life == life }, func(ev quorumdisk.Event, next func()) {
+		n.tell(life, ev)
+		next()
+	})
 	if _, err := n.engine.Watch(func(ev cluster.Event) {
 		switch ev := ev.(type) {
 		case cluster.Membership:
@@ -271,12 +241,12 @@ func (n *Node) step(ev quorumdisk.Event) {
 	}
 	w, life := n.w, n.life
 	defer w.check()
-	for _, a := range n.Core.Step(quorumdisk.Time{Mono: w.Sim.Now(), Wall: n.wall()}, ev) {
+	for _, a := range n.Core.Step(quorumdisk.Time{Mono: w.Sim.Now(), Wall: n.Clock.Wall()}, ev) {
 		switch a := a.(type) {
 		case quorumdisk.ReadDisk:
-			n.io(func(done func()) { n.read(life, done) })
+			n.Port.Read()
 		case quorumdisk.WriteBlock:
-			n.io(func(done func()) { n.write(life, a, done) })
+			n.Port.Write(a)
 		case quorumdisk.SetTimer:
 			n.timer++
 			timer := n.timer
@@ -348,103 +318,10 @@ func (n *Node) poll(p quorumdisk.Poll) bool {
 	return true
 }
 
-// io queues a call of the disk.
-func (n *Node) io(call func(done func())) {
-	n.queue = append(n.queue, call)
-	n.next()
-}
-
-func (n *Node) next() {
-	if n.busy || len(n.queue) == 0 {
-		return
-	}
-	call := n.queue[0]
-	n.queue = n.queue[1:]
-	n.busy = true
-	life := n.life
-	call(func() {
-		if n.life == life {
-			n.busy = false
-			n.next()
-		}
-	})
-}
-
-// reach calls do when the path lets a call through; that may be never.
-func (n *Node) reach(do func()) {
-	if n.Path == PathHangs {
-		n.stuck = append(n.stuck, do)
-		return
-	}
-	do()
-}
-
 // SetPath changes a node's way to the disk. Calls that hung go on.
 func (n *Node) SetPath(p Path) {
 	n.w.tracef("node %d: path %d", n.ID, p)
-	n.Path = p
-	if p == PathHangs {
-		return
-	}
-	all := n.stuck
-	n.stuck = nil
-	for _, do := range all {
-		do()
-	}
-}
-
-func (w *World) latency() time.Duration { return time.Duration(1 + w.rng.Int64N(int64(w.Slow))) }
-
-func (n *Node) read(life int, done func()) {
-	w := n.w
-	n.reach(func() {
-		before, after := w.latency()/2, w.latency()/2
-		w.Sim.After(before, func() {
-			got := w.disk // what the disk has in the middle of the call
-			if n.Path == PathFails {
-				for i := range got {
-					got[i].Err = errIO
-				}
-			}
-			w.Sim.After(after, func() {
-				n.reach(func() {
-					n.tell(life, quorumdisk.Read{Blocks: &got})
-					done()
-				})
-			})
-		})
-	})
-}
-
-func (n *Node) write(life int, a quorumdisk.WriteBlock, done func()) {
-	w := n.w
-	n.reach(func() {
-		before, after := w.latency()/2, w.latency()/2
-		w.Sim.After(before, func() {
-			var err error
-			if n.Path == PathFails {
-				err = errIO
-			}
-			// A failed write may have reached the disk all the same.
-			if err == nil || w.rng.IntN(2) == 0 {
-				land := func() { w.disk[a.Node-1] = quorumdisk.Block{Status: a.Status} }
-				if w.rng.Float64() < w.Torn {
-					w.disk[a.Node-1].Err = quorumdisk.ErrDataCRC
-					if err == nil && n.life == life || w.rng.IntN(2) == 0 {
-						w.Sim.After(after, land) // the rest comes, or never
-					}
-				} else {
-					land()
-				}
-			}
-			w.Sim.After(after, func() {
-				n.reach(func() {
-					n.tell(life, quorumdisk.Wrote{Node: a.Node, Err: err})
-					done()
-				})
-			})
-		})
-	})
+	n.Port.SetPath(p)
 }
 
 // ringOf are the members of the node's ring.
@@ -541,12 +418,12 @@ func (w *World) fault() {
 		})
 	case 6:
 		w.tracef("slow disk")
-		w.Slow = time.Duration(w.rng.Int64N(int64(8*time.Second))) + 1
-		later(func() { w.Slow = 20 * time.Millisecond })
+		w.Disk.Slow = time.Duration(w.rng.Int64N(int64(8*time.Second))) + 1
+		later(func() { w.Disk.Slow = Brisk })
 	case 7:
 		w.tracef("torn writes")
-		w.Torn = w.rng.Float64() / 2
-		later(func() { w.Torn = 0 })
+		w.Disk.Torn = w.rng.Float64() / 2
+		later(func() { w.Disk.Torn = 0 })
 	case 8, 9:
 		var a, b []cluster.NodeID
 		for _, n := range w.Nodes {
@@ -560,9 +437,9 @@ func (w *World) fault() {
 		w.Sim.Partition(a, b)
 		w.Sim.After(2*span, w.Sim.Heal)
 	case 10:
-		n.ClockStuck = true
+		n.Clock.Stuck = true
 		w.tracef("node %d: clock stuck", n.ID)
-		later(func() { n.ClockStuck = false })
+		later(func() { n.Clock.Stuck = false })
 	case 11:
 		n.Jump(w.rng.Int64N(7200) - 3600)
 	case 12: // the daemon is stopped in order, and comes back
@@ -587,10 +464,10 @@ func (w *World) fault() {
 // down are booted.
 func (w *World) Quiet() {
 	w.tracef("quiet")
-	w.Slow, w.Torn = 20*time.Millisecond, 0
+	w.Disk.Slow, w.Disk.Torn = 20*time.Millisecond, 0
 	w.Sim.Heal()
 	for _, n := range w.Nodes {
-		n.ClockStuck = false
+		n.Clock.Stuck = false
 		n.SetPath(PathGood)
 		n.Thaw()
 		if n.engine != nil && n.Core == nil {
