@@ -8,8 +8,10 @@
 // to a new ring have delivered the same messages before; a message whose sender
 // is cut off may or may not be delivered, but alike on all nodes that stay
 // together; a node that was frozen finds the others gone and back in one go,
-// and its quorum never in doubt. What it leaves out: the pause of messages
-// while a quorum device is polled.
+// and its quorum never in doubt. The vote of a quorum device is good for the
+// ring in which it was given; a new ring says nothing of quorum before the
+// device was polled in it, or is given up. What it leaves out: the pause of
+// messages meanwhile.
 //
 // A Sim and the engines of its nodes are for one goroutine.
 package clustersim
@@ -99,6 +101,7 @@ type device struct {
 	name              string
 	alive, cast, wins bool
 	polls             uint64
+	ring              cluster.RingID // of the last poll
 }
 
 // ring is a membership with its order of messages.
@@ -326,6 +329,17 @@ func (s *Sim) Ring(id cluster.NodeID) (cluster.RingID, []cluster.NodeID) {
 		return cluster.RingID{}, nil
 	}
 	return n.ring.id, n.ring.members
+}
+
+// Votes reports whether a node has quorum and whether the votes of its quorum
+// device count, as its engine sees it. While a new ring waits for the device it
+// has neither. A node that is down has none.
+func (s *Sim) Votes(id cluster.NodeID) (quorate, device bool) {
+	n := s.nodes[id]
+	if n == nil || !n.up || n.waits() {
+		return false, false
+	}
+	return n.quorate, n.device.counts(n.ring)
 }
 
 // Frozen reports whether a node is frozen, for processes that have timers of
@@ -685,11 +699,17 @@ func (n *node) total() int {
 	for _, id := range n.ring.members {
 		sum += n.sim.nodes[id].votes
 	}
-	if n.device.alive && n.device.cast {
+	if n.device.counts(n.ring) {
 		sum += n.sim.cfg.DeviceVotes
 	}
 	return sum
 }
+
+// counts says that the device's votes count in a ring.
+func (d *device) counts(r *ring) bool { return d.alive && d.cast && d.ring == r.id }
+
+// waits says that the ring of the node waits for a word of the device.
+func (n *node) waits() bool { return n.device.alive && n.device.ring != n.ring.id }
 
 func (n *node) needed() int {
 	return cluster.QuorumNeeded(n.sim.expected, n.total(), n.sim.cfg.TwoNode, len(n.ring.members))
@@ -700,13 +720,16 @@ func (n *node) count() {
 	if n.device.alive && n.device.wins && !n.quorate {
 		for _, id := range n.ring.members {
 			d := n.sim.nodes[id].device
-			n.quorate = n.quorate || d.alive && d.cast && d.wins
+			n.quorate = n.quorate || d.counts(n.ring) && d.wins
 		}
 	}
 }
 
 // recount tells the watches if quorum changed, or in any case.
 func (n *node) recount(always bool) {
+	if n.waits() {
+		return
+	}
 	was := n.quorate
 	n.count()
 	if always || was != n.quorate {
@@ -780,12 +803,11 @@ func (e *engine) Watch(deliver func(cluster.Event)) (func(), error) {
 	n.told = max(n.told, n.sim.now+n.sim.delay())
 	n.sim.At(n.told, func() {
 		n.run(func() {
-			for _, ev := range []cluster.Event{
-				cluster.Membership{Ring: n.ringID(), Members: n.ringMembers()}, cluster.Quorum{Ring: n.ringID(), Quorate: n.quorate},
-			} {
-				if !w.stopped {
-					w.deliver(ev)
-				}
+			if !w.stopped {
+				w.deliver(cluster.Membership{Ring: n.ringID(), Members: n.ringMembers()})
+			}
+			if !w.stopped && (n.ring == nil || !n.waits()) {
+				w.deliver(cluster.Quorum{Ring: n.ringID(), Quorate: n.quorate})
 			}
 		})
 	})
@@ -912,17 +934,21 @@ func (e *engine) PollDevice(_ context.Context, name string, cast bool, ring clus
 	case ring != n.ring.id:
 		return cluster.ErrWrongRing
 	}
-	d.alive, d.cast = true, cast
+	waited := n.waits()
+	d.alive, d.cast, d.ring = true, cast, ring
 	d.polls++
 	polls, life := d.polls, n.life
 	n.sim.After(n.sim.cfg.DeviceTimeout, func() {
 		n.run(func() {
 			if n.up && n.life == life && n.device.polls == polls {
+				waited := n.waits()
 				n.device.alive, n.device.cast = false, false
+				n.recount(waited)
 				n.sim.recountAll()
 			}
 		})
 	})
+	n.recount(waited)
 	n.sim.recountAll()
 	return nil
 }
@@ -940,7 +966,9 @@ func (e *engine) UnregisterDevice(_ context.Context, name string) error {
 	if e.err != nil || e.n.device.name != name {
 		return cluster.ErrRefused
 	}
+	waited := e.n.waits()
 	e.n.device = device{}
+	e.n.recount(waited)
 	e.n.sim.recountAll()
 	return nil
 }
