@@ -152,6 +152,7 @@ fuzz: ## every fuzz target for FUZZTIME
 
 soak: ## SEEDS random stories of whole clusters in virtual time, on all processors
 	go test -count=1 -timeout 0 -run TestStories -v ./internal/whatif -seeds $(SEEDS) -first $(FIRST)
+	go test -count=1 -timeout 0 -run TestDisks -v ./internal/whatif -seeds $(SEEDS) -first $(FIRST)
 	go test -count=1 -timeout 0 -run TestSeeds -v ./internal/quorumdisk/disksim -seeds $(SEEDS)
 	go test -count=1 -timeout 0 -run TestSeeds -v ./internal/rgm/rgmsim -rgm.seeds $(SEEDS) -rgm.from $(FIRST)
 

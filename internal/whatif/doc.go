@@ -9,8 +9,9 @@
 //
 // The story of a seed has two parts. In the first, nodes crash, freeze, thaw,
 // are cut off and come back; the servers of z/VM hang, lie or are down; daemons
-// are killed. In the second all faults are mended and an operator starts what is
-// off; then everything has to be well within a bound. The rules (rules.go) are
+// are killed; with a quorum disk (DiskScenario), the disk, the ways to it and the
+// clocks fail too. In the second all faults are mended and an operator starts
+// what is off; then everything has to be well within a bound. The rules are
 // looked at all the time.
 //
 // # Adding a daemon

@@ -25,6 +25,8 @@ type Fenced struct {
 	// left are the instances that were told to leave the domain.
 	left     map[cluster.Member]bool
 	attempts []*attempt
+	// began is when the last attempt to fence began.
+	began time.Duration
 }
 
 type life struct {
@@ -167,6 +169,7 @@ func (a *attempt) end() {
 func (d *FenceDaemon) fence(a fencing.Fence) {
 	w := d.p.Machine.World
 	w.stats.Attempts++
+	d.part.began = w.Sim.Now()
 	at := &attempt{d: d, victim: w.Machine(a.Node), kill: func() {}}
 	d.running[a.Run] = at
 	d.part.attempts = append(d.part.attempts, at)
@@ -213,6 +216,10 @@ func (d *FenceDaemon) judge(at *attempt) {
 		return st.Ring, err == nil && st.Quorate
 	}
 	before, quorateNow := ring(d)
+	if q := w.qdiskd(); q != nil {
+		// The votes of the disk come and go without a new ring.
+		quorateNow = quorateNow || q.justQuorate(w, m.ID)
+	}
 	var others []*attempt // of nodes that are together with this one
 	for _, o := range d.part.attempts {
 		if theirs, _ := ring(o.d); o != at && o.victim == at.victim && o.d.p.alive && !o.d.p.Machine.Frozen && theirs == before {
@@ -325,6 +332,7 @@ func (f *Fenced) Fault(w *World, m *Machine) {
 		m.after(time.Duration(w.Rand.Int64N(int64(20*time.Second))), func() { m.StartDaemon(f) })
 	case k < 7:
 		d.Step(fencing.Weight{Weight: uint32(w.Rand.IntN(4))})
+	case k < 8 && w.Scn.Disk: // qdiskd says who is master
 	case k < 8:
 		d.Step(fencing.QuorumDisk{Master: cluster.NodeID(w.Rand.IntN(len(w.Machines) + 1))})
 	case k == 8 && w.Rand.IntN(2) == 0:

@@ -69,7 +69,7 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 	if d.group, err = p.Engine.Join(rgm.Group, step); err != nil {
 		panic("whatif: join: " + err.Error())
 	}
-	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: token / 2})
+	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: p.Machine.World.token / 2})
 	if _, err = p.Engine.Watch(step); err != nil {
 		panic("whatif: watch: " + err.Error())
 	}

@@ -26,8 +26,8 @@ type Scn struct {
 	Steps int
 	// Off makes the agents switch guests off and not on again.
 	Off bool
-	// Services makes rgmanager a part of the story.
-	Services bool
+	// Services makes rgmanager a part of the story, Disk a quorum disk.
+	Services, Disk bool
 }
 
 // Scenario returns the story of a seed.
@@ -36,6 +36,17 @@ func Scenario(seed uint64) Scn {
 	s := Scn{Seed: seed, Nodes: 2 + r.IntN(4), Race: fencing.Race(r.IntN(4)), Steps: 5 + r.IntN(20), Off: r.IntN(2) == 0}
 	if seed%4 == 0 {
 		s.Split, s.Nodes, s.Off, s.Race = true, 2, true, fencing.Race(1+r.IntN(3))
+	}
+	return s
+}
+
+// DiskScenario returns the story of a seed with a quorum disk in it, and in some
+// with services.
+func DiskScenario(seed uint64) Scn {
+	s := Scenario(seed)
+	s.Disk, s.Services = true, !s.Split && seed%3 == 0
+	if s.Nodes == 2 && seed%8 < 6 {
+		s.Race = fencing.RaceQdisk
 	}
 	return s
 }
@@ -49,8 +60,9 @@ type Result struct {
 	Took time.Duration
 }
 
-// token is the simulated cluster's; short, to make stories short.
-const token = time.Second
+// shortToken is the simulated cluster's, to make stories short. A quorum disk
+// needs a longer one.
+const shortToken = time.Second
 
 // Run runs a story. trace, if not nil, gets its lines.
 func Run(scn Scn, trace func(string)) Result {
@@ -71,8 +83,12 @@ func Run(scn Scn, trace func(string)) Result {
 }
 
 func newWorld(scn Scn, trace func(string)) *World {
-	w := &World{Scn: scn, trace: trace, Rand: rand.New(rand.NewPCG(scn.Seed, 1))}
-	sc := clustersim.Config{TwoNode: scn.Nodes == 2, Token: token, Seed: scn.Seed}
+	w := &World{Scn: scn, trace: trace, Rand: rand.New(rand.NewPCG(scn.Seed, 1)), token: shortToken}
+	quorumDisk := ""
+	if scn.Disk {
+		quorumDisk, w.token = diskConf(scn)
+	}
+	sc := clustersim.Config{TwoNode: scn.Nodes == 2 && !scn.Disk, Token: w.token, Seed: scn.Seed}
 	members := []string{"ZVM1"}
 	if w.Rand.IntN(3) == 0 && !scn.Split {
 		members = append(members, "ZVM2")
@@ -83,12 +99,15 @@ func newWorld(scn Scn, trace func(string)) *World {
 		w.Machines = append(w.Machines, m)
 		sc.Nodes = append(sc.Nodes, clustersim.NodeConfig{ID: id, Name: m.Name})
 	}
-	text := w.clusterConf(members)
+	text := w.clusterConf(members, quorumDisk)
 	doc, err := clusterconf.Parse("cluster.conf", []byte(text))
 	if err != nil {
 		panic("whatif: " + err.Error() + "\n" + text) // a mistake in clusterConf
 	}
 	w.conf = clusterconf.Decode(doc)
+	if scn.Disk {
+		sc.DeviceVotes, sc.DeviceTimeout = w.conf.DeviceVotes(), w.conf.Cman.QuorumDevPoll
+	}
 	w.Sim = clustersim.New(sc)
 	w.Trace("%s", text)
 	delays := zvmsim.Delays{Logoff: time.Duration(w.Rand.IntN(1500)) * time.Millisecond, LogoffSpread: time.Second,
@@ -98,6 +117,9 @@ func newWorld(scn Scn, trace func(string)) *World {
 	}
 	w.HV = newHypervisor(w, members, delays)
 	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}, left: map[cluster.Member]bool{}}}
+	if scn.Disk {
+		w.Parts = append(w.Parts, newQdiskd(w))
+	}
 	if scn.Services {
 		w.Parts = append(w.Parts, newRgmanager(w.conf))
 	}
@@ -112,14 +134,15 @@ func newWorld(scn Scn, trace func(string)) *World {
 // clusterConf writes the cluster.conf of the story. Guests may run on any member
 // of the z/VM cluster, so that every member is asked, in one device or in one
 // device for each.
-func (w *World) clusterConf(members []string) string {
+func (w *World) clusterConf(members []string, quorumDisk string) string {
 	scn, action := w.Scn, ""
 	if scn.Off {
 		action = ` action="off"`
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "<cluster name=\"whatif\" config_version=\"1\">\n<totem token=\"%d\"/>\n", (token + token/5).Milliseconds())
-	if scn.Nodes == 2 {
+	fmt.Fprintf(&b, "<cluster name=\"whatif\" config_version=\"1\">\n<totem token=\"%d\"/>\n", (w.token + w.token/5).Milliseconds())
+	b.WriteString(quorumDisk)
+	if scn.Nodes == 2 && !scn.Disk {
 		b.WriteString("<cman two_node=\"1\" expected_votes=\"1\"/>\n")
 	}
 	failDelay := 0
@@ -192,8 +215,16 @@ func (w *World) story() {
 		if len(w.violations) > 0 {
 			return
 		}
-		w.fault()
-		w.run(time.Duration(w.Rand.Int64N(int64(6 * time.Second))))
+		if q := w.qdiskd(); q != nil && w.Rand.IntN(2) == 0 {
+			q.Fault(w, w.Machines[w.Rand.IntN(len(w.Machines))])
+		} else {
+			w.fault()
+		}
+		pause := 6 * w.token
+		if w.Scn.Disk {
+			pause = 2 * w.token // often within the limits of the disk
+		}
+		w.run(time.Duration(w.Rand.Int64N(int64(pause))))
 	}
 	w.mend()
 	f := w.fenced()
@@ -223,20 +254,28 @@ func (w *World) split() {
 		w.Violate("two nodes do not get together: %s", f.settled(w))
 		return
 	}
+	master := 0
+	if q := w.qdiskd(); q != nil {
+		master = q.beforeSplit(w)
+	}
 	for range w.Rand.IntN(6) {
 		w.Sim.After(time.Duration(w.Rand.Int64N(int64(20*time.Millisecond))), func() {
 			m := w.Machines[w.Rand.IntN(2)]
 			d, _ := m.Daemon("fenced").(*FenceDaemon)
-			if w.Scn.Race == fencing.RaceQdisk {
+			switch {
+			case w.Scn.Disk && (d == nil || w.Scn.Race == fencing.RaceQdisk):
+				return // the disk decides, and an evicted node may be down
+			case w.Scn.Race == fencing.RaceQdisk:
 				d.Step(fencing.QuorumDisk{Master: cluster.NodeID(1 + w.Rand.IntN(2))})
 				return
 			}
 			d.Step(fencing.Weight{Weight: uint32(w.Rand.IntN(3))})
 		})
 	}
-	w.Sim.Run(time.Duration(w.Rand.Int64N(int64(25 * time.Millisecond))))
+	w.run(time.Duration(w.Rand.Int64N(int64(25 * time.Millisecond))))
 	w.stats.Partitions++
 	w.Trace("split")
+	split := w.Sim.Now()
 	w.Sim.Partition([]cluster.NodeID{1})
 	w.run(3 * time.Minute)
 	alive := 0
@@ -248,6 +287,9 @@ func (w *World) split() {
 		return
 	}
 	w.stats.RaceWon++
+	if master != 0 {
+		w.qdiskd().afterSplit(w, master, split)
+	}
 	for _, m := range w.Machines {
 		if m.Running && f.settledAlone(m) {
 			return

@@ -9,6 +9,7 @@ import (
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/clustersim"
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/smapi/zvmsim"
 )
 
 // epoch is the time of day at which every story begins; which one is of no
@@ -54,6 +55,7 @@ type World struct {
 	Mended bool
 
 	conf       *clusterconf.Config
+	token      time.Duration
 	trace      func(string)
 	violations []string
 	checkers   []Checker
@@ -64,6 +66,10 @@ type World struct {
 type Stats struct {
 	Crashes, Freezes, Thaws, Partitions, Outages, Kills, Overrides, WrongOverrides     int
 	Attempts, Successes, Failures, Cancels, Stale, RaceWon, EngineRestarts, FenceNodes int
+
+	// Of the quorum disk: faults, masters that were elected, notices of
+	// eviction, and machines that rebooted.
+	DiskFaults, Masters, Evictions, Reboots int
 }
 
 // Add adds another story's counts.
@@ -75,7 +81,8 @@ func (s *Stats) Add(o Stats) {
 		{&s.Kills, o.Kills}, {&s.Overrides, o.Overrides}, {&s.WrongOverrides, o.WrongOverrides}, {&s.Attempts, o.Attempts},
 		{&s.Successes, o.Successes}, {&s.Failures, o.Failures}, {&s.Cancels, o.Cancels}, {&s.Stale, o.Stale},
 		{&s.RaceWon, o.RaceWon}, {&s.EngineRestarts, o.EngineRestarts},
-		{&s.FenceNodes, o.FenceNodes}} {
+		{&s.FenceNodes, o.FenceNodes},
+		{&s.DiskFaults, o.DiskFaults}, {&s.Masters, o.Masters}, {&s.Evictions, o.Evictions}, {&s.Reboots, o.Reboots}} {
 		*p.a += p.b
 	}
 }
@@ -118,6 +125,8 @@ type Machine struct {
 	backlog   []func()
 	// since is when it was last started or stopped.
 	since time.Duration
+	// thawed is when it was last thawed.
+	thawed time.Duration
 }
 
 // Process is a life of a daemon.
@@ -263,6 +272,28 @@ func (m *Machine) Halt() {
 	}
 }
 
+// rebootTime is the longest time from a reboot to the kernel's start; what
+// follows is that of every start.
+const rebootTime = 5 * time.Second
+
+// Reboot takes the machine down at once; its guest stays logged on and starts
+// anew, unless somebody logs it off meanwhile.
+func (m *Machine) Reboot(reason string) {
+	w := m.World
+	if !m.Running {
+		return
+	}
+	w.Trace("%s reboots: %s", m.Name, reason)
+	w.stats.Reboots++
+	m.stopped()
+	life := m.Life
+	w.Sim.After(time.Duration(w.Rand.Int64N(int64(rebootTime))), func() {
+		if m.Life == life && !m.Running && w.HV.State(m.Name) == zvmsim.On {
+			m.booted()
+		}
+	})
+}
+
 // Freeze pauses the machine; nothing tells it.
 func (m *Machine) Freeze() {
 	if m.Running && !m.Frozen {
@@ -280,7 +311,7 @@ func (m *Machine) Thaw() {
 	}
 	m.World.Trace("%s thaws", m.Name)
 	m.World.stats.Thaws++
-	m.Frozen = false
+	m.Frozen, m.thawed = false, m.World.Sim.Now()
 	late := m.backlog
 	m.backlog = nil
 	m.World.Sim.Thaw(m.ID)
@@ -294,6 +325,15 @@ func (m *Machine) LoseEngine() {
 	if m.engine && !m.Frozen {
 		m.World.Trace("%s loses its engine", m.Name)
 		m.World.Sim.Lose(m.ID)
+		m.lostEngine()
+	}
+}
+
+// LeaveCluster stops the cluster engine in order, and with it all daemons.
+func (m *Machine) LeaveCluster() {
+	if m.engine && !m.Frozen {
+		m.World.Trace("%s leaves the cluster", m.Name)
+		m.World.Sim.Stop(m.ID)
 		m.lostEngine()
 	}
 }
