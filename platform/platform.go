@@ -73,6 +73,11 @@ type Cmd struct {
 	// Grace is the time between SIGTERM and SIGKILL to the process group when
 	// the limit or the context ends it; 0 means SIGKILL at once.
 	Grace time.Duration
+	// Private gives the program mount, network and process namespaces of its
+	// own, in which it is process 1 (namespaces(7)), and ends it with this
+	// process: what it starts, mounts and configures is gone when it ends.
+	// Linux only, and it needs CAP_SYS_ADMIN.
+	Private bool
 }
 
 // Result is how a program ended.

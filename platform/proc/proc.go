@@ -42,6 +42,12 @@ func (Runner) Start(ctx context.Context, cmd platform.Cmd) (platform.Process, er
 	c.Env, c.Dir = cmd.Env, cmd.Dir
 	c.Stdin, c.Stdout, c.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.Private {
+		if err := private(c.SysProcAttr); err != nil {
+			cancel()
+			return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+		}
+	}
 	c.WaitDelay = outputGrace
 	p := &process{cmd: c, cancel: cancel, grace: cmd.Grace}
 	c.Cancel = p.end

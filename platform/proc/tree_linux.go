@@ -12,12 +12,13 @@ import (
 // stopped makes none, so each round goes one generation further.
 const treeRounds = 64
 
-// killTree kills a process group and all descendants of its leader, also those
-// in groups and sessions of their own (setsid, timeout, su). They are stopped
-// first: a process whose parent is gone could not be found any more. What was
-// a daemon before, with init as its parent, is none of the program's
-// descendants and stays.
-func killTree(leader int) error {
+// Tree lists a process and all its descendants, also those in groups and
+// sessions of their own. It may be old when it returns; see StopTree.
+func Tree(leader int) []int { return append([]int{leader}, descendants(leader)...) }
+
+// StopTree stops a process and all its descendants (SIGSTOP), and returns them.
+// None of them can start another one any more.
+func StopTree(leader int) []int {
 	found := []int{leader}
 	for range treeRounds {
 		for _, pid := range found {
@@ -29,6 +30,16 @@ func killTree(leader int) error {
 		}
 		found = append([]int{leader}, more...)
 	}
+	return found
+}
+
+// killTree kills a process group and all descendants of its leader, also those
+// in groups and sessions of their own (setsid, timeout, su). They are stopped
+// first: a process whose parent is gone could not be found any more. What was
+// a daemon before, with init as its parent, is none of the program's
+// descendants and stays.
+func killTree(leader int) error {
+	found := StopTree(leader)
 	err := syscall.Kill(-leader, syscall.SIGKILL)
 	for _, pid := range found[1:] {
 		if e := syscall.Kill(pid, syscall.SIGKILL); e != nil && !errors.Is(e, syscall.ESRCH) && err == nil {
@@ -66,6 +77,10 @@ func descendants(leader int) []int {
 	}
 	return out
 }
+
+// KillTree kills a process that leads its group, stopped or not, and all its
+// descendants.
+func KillTree(leader int) error { return killTree(leader) }
 
 // parentOf reads the fourth field; the second, in parentheses, may hold
 // anything.
