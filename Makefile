@@ -87,8 +87,8 @@ uninstall: build ## remove what install put there
 		case " $(AGENTS) " in *" $$name "*) ;; *) rm -f '$(COMPDIR)'/$$name ;; esac; \
 	done
 
-demo: build ## freeze one of two nodes: the other one fences it through a simulated z/VM
-	@bin/haobox demo freeze
+demo: build ## move a web service between two nodes, through everything that happens to it
+	@bin/haobox demo service
 
 setup: ## install the Debian packages that the tests need, if missing
 	tools/setup

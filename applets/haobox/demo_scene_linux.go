@@ -1,0 +1,571 @@
+package haobox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/haobox/haobox/internal/fencing"
+	"github.com/haobox/haobox/internal/rgmctl"
+	"github.com/haobox/haobox/internal/smapi/zvmsim/simd"
+	"github.com/haobox/haobox/platform"
+	"github.com/haobox/haobox/platform/proc"
+	"github.com/haobox/haobox/platform/sandbox"
+)
+
+const (
+	demoService = "service:ZHA_WEBSERVICE"
+	// lookEvery is the time between two looks at the service's state: how exact
+	// "detected after" is.
+	lookEvery = 10 * time.Millisecond
+	// stayTime is how long the story looks on while nothing is to happen.
+	stayTime = 2 * time.Second
+)
+
+// sceneConf is the manual's figure 1: version, nofailback, address and port of
+// the simulated z/VM, domain and resources as filled in by the scene.
+const sceneConf = `<cluster name="ZCLUSTER" config_version="%d">
+  <cman two_node="1" expected_votes="1"/>
+  <totem token="%d"/>
+  <logging to_syslog="no"><logging_daemon name="fenced" debug="on"/></logging>
+  <clusternodes>
+    <clusternode name="CNODE1" nodeid="1">
+      <fence><method name="ZVMFENCE"><device name="ZVMPPOWER" port="CNODE1"/></method></fence>
+    </clusternode>
+    <clusternode name="CNODE2" nodeid="2">
+      <fence><method name="ZVMFENCE"><device name="ZVMPPOWER" port="CNODE2"/></method></fence>
+    </clusternode>
+  </clusternodes>
+  <fencedevices>
+    <fencedevice name="ZVMPPOWER" agent="fence_zvmip" ipaddr="%s" ipport="%s" disable_ssl="1" login="CMANAGER" passwd="SECRET"/>
+  </fencedevices>
+  <fence_daemon post_join_delay="60" fence_race="none"/>
+  <rm>
+    <failoverdomains>
+      <failoverdomain name="ZHA_FAILOVER" ordered="1" nofailback="%d">
+        <failoverdomainnode name="CNODE1" priority="1"/>
+        <failoverdomainnode name="CNODE2" priority="2"/>
+      </failoverdomain>
+    </failoverdomains>
+    <service domain="ZHA_FAILOVER" name="ZHA_WEBSERVICE" recovery="relocate">
+%s    </service>
+  </rm>
+</cluster>
+`
+
+// webServer is what the service serves with.
+type webServer struct {
+	name     string
+	resource string // its element in cluster.conf
+	mark     string // a part of the command line of its processes
+}
+
+// scene is the story while it is told.
+type scene struct {
+	tool
+	self, dir string
+	// private: nodes have namespaces, and the service an address and, if device
+	// is not "", a file system.
+	private bool
+	outer   string // the stage's process number outside
+	vm      string // address of the simulated z/VM
+	address string // address and port of the web server
+	device  string
+	web     webServer
+	missing []string
+
+	story *story
+	z     *zvm
+	nodes []*member // the survivor, the one that is frozen
+
+	mu   sync.Mutex
+	seen []sight
+}
+
+// sight is a change of the service's state.
+type sight struct {
+	at    time.Time
+	state int
+	owner string
+}
+
+// without notes something that this story lacks.
+func (x *scene) without(format string, args ...any) {
+	x.missing = append(x.missing, fmt.Sprintf(format, args...))
+}
+
+// tell tells the story.
+func (x *scene) tell(ctx context.Context, o serviceOptions) error {
+	x.story = &story{out: x.env.Stdout, now: x.env.Clock.Now, start: x.env.Clock.Now()}
+	x.nodes = x.members()
+	acting, cancel := context.WithTimeout(ctx, demoLimit)
+	defer cancel()
+	// Processes and goroutines outlive the acts if the cluster is kept.
+	living, end := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer end()
+	defer x.stop()
+	err := x.acts(acting, living, &all)
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case err != nil:
+		x.dumpLogs(x.env.Stderr)
+		return err
+	}
+	if o.keep {
+		x.howToPlay()
+		x.reboots(ctx, living)
+		x.story.heading("The end: everything is stopped and taken away")
+	}
+	return nil
+}
+
+// reboots boots nodes that were switched off, until ctx ends.
+func (x *scene) reboots(ctx, living context.Context) {
+	for {
+		m, other := x.nodes[0], x.nodes[1]
+		select {
+		case <-m.ended:
+		case <-other.ended:
+			m, other = other, m
+		case <-ctx.Done():
+			return
+		}
+		off := x.env.Clock.Now()
+		// A guest boots when z/VM logs it on, which takes longer than fenced needs
+		// to know that it was off; here it would be too quick. One that nobody logs
+		// on boots in the end, to be played with.
+		_ = x.eventually(ctx, m.name+" is logged on", func() bool {
+			lines, err := x.z.log(ctx)
+			on := slices.ContainsFunc(lines, func(l simd.LogLine) bool {
+				return l.Time.After(off) && strings.Contains(l.Line, "LOGON") && strings.Contains(l.Line, m.name)
+			})
+			var in fencing.Info
+			return err == nil && on && other.fenced.Do(ctx, "GET", "/v1/domain", nil, &in) == nil && len(in.Victims) == 0
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		x.story.tell(m.name, "was switched off, and boots")
+		if err := x.boot(living, m); err != nil {
+			fmt.Fprintf(x.env.Stderr, "haobox demo service: %v\n", err)
+			return
+		}
+	}
+}
+
+// stop ends what still runs.
+func (x *scene) stop() {
+	for _, m := range x.nodes {
+		if m.proc != nil {
+			_ = m.proc.Signal(syscall.SIGKILL)
+			<-m.ended
+		}
+	}
+	if x.z != nil {
+		x.z.stop()
+	}
+}
+
+// prepare makes the folders, the file system, the configuration and the
+// simulated z/VM.
+func (x *scene) prepare(ctx, living context.Context) (release func(), err error) {
+	release = func() {}
+	for _, d := range []string{"/bin", "/www", "/httpd", "/n1/etc/cluster", "/n2/etc/cluster"} {
+		if err := os.MkdirAll(x.dir+d, 0o755); err != nil {
+			return release, err
+		}
+	}
+	for _, name := range []string{"haobox", "fence_zvmip"} {
+		if err := os.Symlink(x.self, x.dir+"/bin/"+name); err != nil {
+			return release, err
+		}
+	}
+	page := x.dir + "/www"
+	if x.private {
+		page = x.dir + "/page"
+		if err := os.MkdirAll(page, 0o755); err != nil {
+			return release, err
+		}
+	}
+	if err := os.WriteFile(page+"/index.html", []byte("<h1>"+demoPage+"</h1>\n"), 0o644); err != nil {
+		return release, err
+	}
+	if x.private {
+		if release, err = x.disk(ctx, page); err != nil {
+			x.without("the file system: %v", err)
+			if err := os.Rename(page+"/index.html", x.dir+"/www/index.html"); err != nil {
+				return release, err
+			}
+		}
+	}
+	if err := x.prepareWeb(); err != nil {
+		return release, err
+	}
+	x.z, err = x.startZVM(living, x.self, x.dir, x.vm, demoLogoff, "--on-logoff", `"`+x.dir+`/bin/haobox" demo service-off "`+x.dir+`" "$1"`)
+	if err != nil {
+		return release, err
+	}
+	return release, x.configure(1, 1)
+}
+
+// disk makes a file system with the page on a loop device, which both nodes see.
+func (x *scene) disk(ctx context.Context, page string) (release func(), err error) {
+	release = func() {}
+	file := x.dir + "/disk"
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return release, err
+	}
+	if err := os.Truncate(file, 16<<20); err != nil {
+		return release, err
+	}
+	var out strings.Builder
+	res, err := x.env.Runner.Run(ctx, platform.Cmd{
+		Path: "/sbin/mkfs.ext4", Args: []string{"mkfs.ext4", "-q", "-F", "-d", page, file}, Stdout: &out, Stderr: &out, Limit: mkfsLimit,
+	})
+	if err != nil {
+		return release, err
+	}
+	if !res.OK() {
+		return release, fmt.Errorf("mkfs.ext4: exit status %d: %s", res.ExitCode, strings.TrimSpace(out.String()))
+	}
+	dev, err := sandbox.Loop(file)
+	if err != nil {
+		return release, err
+	}
+	x.device = dev.Name()
+	return func() { _ = dev.Close() }, nil
+}
+
+// configure writes cluster.conf for both nodes.
+func (x *scene) configure(version, nofailback int) error {
+	var resources strings.Builder
+	if x.device != "" {
+		fmt.Fprintf(&resources, "      <fs name=\"ZHA-FS\" device=\"%s\" fstype=\"ext4\" mountpoint=\"%s/www\" force_unmount=\"1\"/>\n", x.device, x.dir)
+	}
+	if x.private {
+		fmt.Fprintf(&resources, "      <ip address=\"%s/24\" sleep_time=\"0\"/>\n", serviceAddress)
+	}
+	fmt.Fprintf(&resources, "      %s\n", x.web.resource)
+	text := fmt.Appendf(nil, sceneConf, version, freezeToken, x.vm, x.z.port, nofailback, resources.String())
+	for _, m := range x.nodes {
+		if err := os.WriteFile(m.conf(), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acts are the story.
+func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
+	s := x.story
+	s.heading("haobox demo: a web service that moves (the manual, chapter 6)")
+	release, err := x.prepare(ctx, living)
+	// The loop device is closed when the last node is gone.
+	context.AfterFunc(living, release)
+	if err != nil {
+		return err
+	}
+	for _, m := range x.missing {
+		s.tell("left out", "%s", m)
+	}
+	s.tell("smapid", "a simulated z/VM; CNODE1 and CNODE2 are logged on")
+	what := x.web.name
+	if x.private {
+		what += " at " + serviceAddress + "/24"
+	}
+	if x.device != "" {
+		what += ", its pages on " + x.device + " (ext4)"
+	}
+	s.tell("service", "ZHA_WEBSERVICE: %s", what)
+	asks := newClient("http://"+x.address+"/index.html", x.env.Clock)
+	n2, n1 := x.nodes[0], x.nodes[1]
+	var table []act
+
+	s.heading("Act 1: both nodes start")
+	start := x.env.Clock.Now()
+	all.Go(func() { asks.run(living) })
+	for _, m := range x.nodes {
+		if err := x.boot(living, m); err != nil {
+			return err
+		}
+		if err := x.eventually(ctx, "fenced of "+m.name+" answers", func() bool {
+			return m.fenced.Do(ctx, "GET", "/v1/domain", nil, nil) == nil
+		}); err != nil {
+			return err
+		}
+	}
+	all.Go(func() { x.watch(living, n2) })
+	if err := x.runsOn(ctx, asks, n1, start); err != nil {
+		return err
+	}
+	_, back := asks.since(start)
+	table = append(table, act{name: "start of both nodes", start: start, back: back})
+	s.at(back, "client", "the first answer of http://%s/", x.address)
+	if err := x.domain(ctx, n2); err != nil {
+		return err
+	}
+
+	s.heading("Act 2: clusvcadm -r ZHA_WEBSERVICE -m CNODE2")
+	row := act{name: "relocate by clusvcadm", start: x.env.Clock.Now()}
+	if _, err := x.command(ctx, n1, "clusvcadm", "-r", "ZHA_WEBSERVICE", "-m", "CNODE2"); err != nil {
+		return err
+	}
+	if err := x.ends(ctx, asks, n2, &row, &table); err != nil {
+		return err
+	}
+
+	s.heading("Act 3: the web server on CNODE2 is killed; recovery=\"relocate\"")
+	row = act{name: "web server killed", start: x.env.Clock.Now()}
+	if n := x.killWeb(n2); n == 0 {
+		return errors.New("found no process of the web server on CNODE2")
+	}
+	if row.detected, err = x.detected(ctx, row.start); err != nil {
+		return err
+	}
+	s.at(row.detected, "rgmanager", "CNODE2 sees it after %.3f s", row.detected.Sub(row.start).Seconds())
+	if err := x.ends(ctx, asks, n1, &row, &table); err != nil {
+		return err
+	}
+
+	s.heading("Act 4: #CP SLEEP on the console of CNODE1")
+	row = act{name: "CNODE1 frozen", start: x.env.Clock.Now()}
+	proc.StopTree(n1.proc.PID())
+	s.tell("CNODE1", "is frozen: its processes are there, and answer nobody")
+	var op fencing.Op
+	if err := x.eventually(ctx, "CNODE2 fences CNODE1", func() bool {
+		var ops []fencing.Op
+		if n2.fenced.Do(ctx, "GET", "/v1/history", nil, &ops) != nil {
+			return false
+		}
+		i := slices.IndexFunc(ops, func(o fencing.Op) bool { return o.Name == n1.name && o.OK })
+		if i >= 0 {
+			op = ops[i]
+		}
+		return i >= 0
+	}); err != nil {
+		return err
+	}
+	row.detected, row.fenced = op.Start, op.End
+	s.at(op.Start, "CNODE2", "has heard nothing for %.3f s, and fences CNODE1", op.Start.Sub(row.start).Seconds())
+	s.at(op.End, "CNODE2", "%s says that CNODE1 is off, after %.3f s", op.Agent, op.End.Sub(op.Start).Seconds())
+	if err := x.ends(ctx, asks, n2, &row, &table); err != nil {
+		return err
+	}
+	select {
+	case <-n1.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+
+	s.heading("Act 5: CNODE1 boots; nofailback=\"1\" keeps the service where it is")
+	row = act{name: "CNODE1 back, nofailback=\"1\"", start: x.env.Clock.Now()}
+	if err := x.boot(living, n1); err != nil {
+		return err
+	}
+	if err := x.domain(ctx, n2); err != nil {
+		return err
+	}
+	if err := x.online(ctx, n1, n2); err != nil {
+		return err
+	}
+	s.tell("CNODE1", "has joined the fence domain; rgmanager runs there")
+	if err := x.env.Clock.Sleep(ctx, stayTime); err != nil {
+		return err
+	}
+	if err := x.ends(ctx, asks, n2, &row, &table); err != nil {
+		return err
+	}
+
+	s.heading("Act 6: the administrator sets nofailback=\"0\"; CNODE1 has the better priority")
+	row = act{name: "nofailback=\"0\"", start: x.env.Clock.Now()}
+	if err := x.configure(2, 0); err != nil {
+		return err
+	}
+	for _, m := range x.nodes {
+		for _, d := range []struct {
+			name string
+			do   func(context.Context, string, string, any, any) error
+		}{{"fenced", m.fenced.Do}, {"rgmanager", m.rgmanager.Do}} {
+			if err := d.do(ctx, "POST", "/v1/reload", nil, nil); err != nil {
+				return fmt.Errorf("reload %s of %s: %w", d.name, m.name, err)
+			}
+		}
+	}
+	if err := x.ends(ctx, asks, n1, &row, &table); err != nil {
+		return err
+	}
+	return x.epilogue(ctx, table)
+}
+
+// ends waits for the end of an act, when the service runs on m and answers, and
+// adds its row.
+func (x *scene) ends(ctx context.Context, asks *client, m *member, row *act, table *[]act) error {
+	if err := x.runsOn(ctx, asks, m, row.start); err != nil {
+		return err
+	}
+	lost, back := asks.since(row.start)
+	row.counted, row.lost = true, lost
+	if lost == 0 {
+		x.story.tell("client", "lost no request; the service is on %s", m.name)
+	} else {
+		row.back = back
+		x.story.at(back, "client", "is answered again by %s, after %.3f s; %d requests were lost", m.name, back.Sub(row.start).Seconds(), lost)
+	}
+	*table = append(*table, *row)
+	return nil
+}
+
+// epilogue shows the logs and the table.
+func (x *scene) epilogue(ctx context.Context, table []act) error {
+	for _, f := range []struct{ name, title, first, last string }{
+		{"fenced", " (the manual's figure 20)", "cluster node 1 removed", "receive_complete"},
+		{"rgmanager", "", "CNODE1 DOWN", "Service " + demoService + " started"},
+	} {
+		log, err := os.ReadFile(filepath.Join(x.nodes[0].dir, "var/log/cluster", f.name+".log"))
+		if err != nil {
+			return err
+		}
+		x.story.heading("Act 4 in /var/log/cluster/" + f.name + ".log of CNODE2" + f.title)
+		x.printLines(string(log), f.first, f.last)
+	}
+	lines, err := x.z.log(ctx)
+	if err != nil {
+		return err
+	}
+	x.story.heading("The operator's log of the simulated z/VM (figure 21)")
+	for _, l := range lines {
+		fmt.Fprintln(x.env.Stdout, l.Line)
+	}
+	text, err := x.command(ctx, x.nodes[0], "clustat")
+	if err != nil {
+		return err
+	}
+	x.story.heading("clustat on CNODE2")
+	fmt.Fprint(x.env.Stdout, text)
+	x.story.heading("What it took; the client asked every 10 ms and gave up after " + strconv.Itoa(int(askLimit.Milliseconds())) + " ms")
+	x.story.table(table)
+	fmt.Fprintln(x.env.Stdout)
+	return nil
+}
+
+// status is what rgmanager of a node says of the service.
+func (x *scene) status(ctx context.Context, m *member) (st rgmctl.Status, service rgmctl.Service, ok bool) {
+	if m.rgmanager.Do(ctx, "GET", "/v1/status", nil, &st) != nil {
+		return st, service, false
+	}
+	i := slices.IndexFunc(st.Services, func(s rgmctl.Service) bool { return s.Name == demoService })
+	if i < 0 {
+		return st, service, false
+	}
+	return st, st.Services[i], true
+}
+
+// watch notes the changes of the service's state as a node sees them.
+func (x *scene) watch(ctx context.Context, m *member) {
+	last := sight{state: -1}
+	for x.env.Clock.Sleep(ctx, lookEvery) == nil {
+		st, s, ok := x.status(ctx, m)
+		now := sight{at: x.env.Clock.Now(), state: s.State, owner: st.NodeName(s.Owner)}
+		if !ok || now.state == last.state && now.owner == last.owner {
+			continue
+		}
+		last = now
+		x.mu.Lock()
+		x.seen = append(x.seen, now)
+		x.mu.Unlock()
+	}
+}
+
+// detected is when the service was no longer taken for well.
+func (x *scene) detected(ctx context.Context, from time.Time) (at time.Time, err error) {
+	err = x.eventually(ctx, "rgmanager sees that the web server is gone", func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for _, s := range x.seen {
+			if s.at.After(from) && s.state != rgmctl.StateStarted {
+				at = s.at
+				return true
+			}
+		}
+		return false
+	})
+	return at, err
+}
+
+// runsOn waits until the service is started on a node, and a request made
+// afterwards was answered.
+func (x *scene) runsOn(ctx context.Context, asks *client, m *member, from time.Time) error {
+	if err := x.eventually(ctx, "ZHA_WEBSERVICE is started on "+m.name, func() bool {
+		st, s, ok := x.status(ctx, x.nodes[0])
+		return ok && s.State == rgmctl.StateStarted && st.NodeName(s.Owner) == m.name
+	}); err != nil {
+		return err
+	}
+	now := x.env.Clock.Now()
+	return x.eventually(ctx, "the web server answers", func() bool { return asks.settled(now) })
+}
+
+// domain waits until both nodes are in the fence domain.
+func (x *scene) domain(ctx context.Context, m *member) error {
+	return x.eventually(ctx, m.name+" sees 2 members of the fence domain", func() bool {
+		var in fencing.Info
+		return m.fenced.Do(ctx, "GET", "/v1/domain", nil, &in) == nil && in.Joined && len(in.Members) == 2 && in.Wait == fencing.WaitNone
+	})
+}
+
+// online waits until both rgmanagers know of each other.
+func (x *scene) online(ctx context.Context, nodes ...*member) error {
+	return x.eventually(ctx, "rgmanager runs on both nodes", func() bool {
+		for _, m := range nodes {
+			st, _, ok := x.status(ctx, m)
+			if !ok || len(st.Nodes) != 2 || !st.Nodes[0].RGManager || !st.Nodes[1].RGManager {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// howToPlay says how to look at what goes on running.
+func (x *scene) howToPlay() {
+	script := "#!/bin/sh\n# usage: on NODE APPLET [ARGUMENT...], or on NODE freeze\nn=$1; shift\ncase $n in\n"
+	for _, m := range x.nodes {
+		script += m.name + ") export"
+		for _, kv := range append(x.environ(m), "HAOBOX_RUN="+m.dir+"/r") {
+			k, v, _ := strings.Cut(kv, "=")
+			script += " " + k + "='" + v + "'"
+		}
+		script += ";;\n"
+	}
+	script += "*) echo \"on: no node $n\" >&2; exit 2;;\nesac\nif [ \"$1\" = freeze ]; then exec haobox demo service-freeze '" + x.dir + "' \"$n\"; fi\nexec haobox \"$@\"\n"
+	on := x.dir + "/on"
+	if err := os.WriteFile(on, []byte(script), 0o755); err != nil {
+		fmt.Fprintf(x.env.Stderr, "haobox demo service: %v\n", err)
+	}
+	enter := ""
+	if x.private {
+		enter = "nsenter -t " + x.outer + " -m -n -p "
+	}
+	x.story.heading("It goes on running until you press Ctrl-C. In another terminal:")
+	for _, l := range []string{
+		on + " CNODE2 clustat -i 1",
+		on + " CNODE2 clusvcadm -r ZHA_WEBSERVICE -m CNODE1",
+		on + " CNODE2 why ZHA_WEBSERVICE",
+		on + " CNODE2 fence_history",
+		on + " CNODE1 freeze",
+		"cat " + x.nodes[0].dir + "/var/log/cluster/rgmanager.log",
+	} {
+		fmt.Fprintf(x.env.Stdout, "    %s%s\n", enter, l)
+	}
+}

@@ -1,0 +1,365 @@
+package haobox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/ctl"
+	"github.com/haobox/haobox/platform"
+	"github.com/haobox/haobox/platform/proc"
+	"github.com/haobox/haobox/platform/sandbox"
+)
+
+const (
+	// exitNoStage is the status of the stage that could not be set up.
+	exitNoStage = 3
+	// stageAddress is where the client and the simulated z/VM are.
+	stageAddress = "172.17.16.254/24"
+	// serviceAddress is that of the manual's figure 1.
+	serviceAddress = "172.17.16.3"
+	// loopbackAddress stands for it where no address can be added.
+	loopbackAddress = "127.17.16.3"
+	// mkfsLimit bounds making a file system of 16 MiB.
+	mkfsLimit = 20 * time.Second
+)
+
+// tellService tells the whole story in namespaces, or the smaller one where they
+// can not be had.
+func (t tool) tellService(ctx context.Context, o serviceOptions) error {
+	if !slices.ContainsFunc(t.all, func(e applet.Entry) bool { return e.Answers("rgmanager") }) {
+		return errNoCluster
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find the running binary: %w", err)
+	}
+	switch {
+	case o.loopback:
+		return t.loopbackStory(ctx, self, o, "--loopback was given")
+	case os.Geteuid() != 0:
+		return t.loopbackStory(ctx, self, o, "it needs root")
+	}
+	run := ctx
+	if !o.keep {
+		var cancel context.CancelFunc
+		run, cancel = context.WithTimeout(ctx, demoLimit)
+		defer cancel()
+	}
+	args := []string{Name, "demo", "service-stage", stageFolder(self)}
+	if o.keep {
+		args = append(args, "keep")
+	}
+	res, err := t.env.Runner.Run(run, platform.Cmd{
+		Path: self, Args: args, Stdout: t.env.Stdout, Stderr: t.env.Stderr, Private: true, Grace: stopGrace,
+	})
+	switch {
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
+		return t.loopbackStory(ctx, self, o, err.Error())
+	case err != nil:
+		return err
+	case res.ExitCode == exitNoStage:
+		return t.loopbackStory(ctx, self, o, "the line above says why")
+	case ctx.Err() != nil && o.keep:
+		return nil
+	case ctx.Err() != nil:
+		return errors.New("interrupted")
+	case res.TimedOut:
+		return fmt.Errorf("it took longer than %v", demoLimit)
+	case !res.OK():
+		return applet.Exit(exitFailed) // it said why
+	}
+	return nil
+}
+
+// stageFolder is an empty place for the story's files, which only its own
+// processes see: a folder that every system has, and that does not hide the
+// binary.
+func stageFolder(self string) string {
+	for _, dir := range []string{"/mnt", "/srv", "/media"} {
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && !strings.HasPrefix(self, dir+"/") {
+			return dir
+		}
+	}
+	return "/opt"
+}
+
+// demoParts are the processes of the story.
+func (t tool) demoParts() []*cli.Command {
+	part := func(name string, args int, run func(ctx context.Context, arg func(int) string) error) *cli.Command {
+		return &cli.Command{Name: name, Hidden: true, Usage: "a process of demo service", Action: func(c *cli.Context) error {
+			if c.NArg() < args {
+				return applet.Exitf(exitUsage, "haobox demo %s: only 'haobox demo service' starts it", name)
+			}
+			return run(c.Context, c.Args().Get)
+		}}
+	}
+	return []*cli.Command{
+		part("service-stage", 1, func(ctx context.Context, arg func(int) string) error {
+			return t.stage(ctx, arg(0), serviceOptions{keep: arg(1) == "keep"})
+		}),
+		part("service-node", 2, func(ctx context.Context, arg func(int) string) error { return t.node(ctx, arg(0), arg(1), arg(2)) }),
+		part("service-off", 2, func(ctx context.Context, arg func(int) string) error { return t.powerOff(ctx, arg(0), arg(1)) }),
+		part("service-freeze", 2, func(_ context.Context, arg func(int) string) error {
+			pid, err := nodePID(arg(0), arg(1))
+			if err == nil {
+				proc.StopTree(pid)
+			}
+			return err
+		}),
+		part("service-web", 2, func(ctx context.Context, arg func(int) string) error { return t.serveFiles(ctx, arg(0), arg(1)) }),
+	}
+}
+
+// stage is the process that has the bridge, the client, the simulated z/VM and
+// the nodes.
+func (t tool) stage(ctx context.Context, dir string, o serviceOptions) error {
+	outer, _ := os.Readlink("/proc/self") // its number outside
+	if err := sandbox.Stage(dir, netip.MustParsePrefix(stageAddress)); err != nil {
+		return applet.Exitf(exitNoStage, "haobox demo service: %v", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fail("haobox demo service: find the running binary: %v", err)
+	}
+	x := &scene{tool: t, self: self, dir: dir, private: true, outer: outer}
+	x.vm, _, _ = strings.Cut(stageAddress, "/")
+	x.address = serviceAddress + ":80"
+	x.web = x.chooseWeb()
+	if err := x.tell(ctx, o); err != nil {
+		return fail("haobox demo service: %v", err)
+	}
+	return nil
+}
+
+// loopbackStory is the story without root: no namespaces, so one network for
+// both nodes, and nothing that is mounted.
+func (t tool) loopbackStory(ctx context.Context, self string, o serviceOptions, why string) error {
+	dir, err := os.MkdirTemp("", "d-") // short: a socket's path may have 107 bytes
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	port, err := freePort(loopbackAddress)
+	if err != nil {
+		return err
+	}
+	x := &scene{tool: t, self: self, dir: dir, vm: "127.0.0.1", address: loopbackAddress + ":" + port}
+	x.web = x.ownWeb()
+	x.without("namespaces: both nodes are processes on this machine's loopback interface (%s)", why)
+	x.without("the address %s as a resource: %s is everywhere already", serviceAddress, loopbackAddress)
+	x.without("the file system: only root can mount one")
+	x.without("apache2 and nginx: the web server is the demo's own")
+	return x.tell(ctx, o)
+}
+
+// freePort is a port that nobody listens on at the moment.
+func freePort(address string) (string, error) {
+	l, err := net.Listen("tcp", address+":0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port at %s: %w", address, err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// member is a node of the story: a process, and what it has started.
+type member struct {
+	name, dir, port, address string
+	proc                     platform.Process
+	ended                    chan struct{}
+	rgmanager, fenced        ctl.Client
+}
+
+// members: the first is the hub of the embedded engine, and never frozen.
+func (x *scene) members() []*member {
+	out := []*member{
+		{name: "CNODE2", dir: x.dir + "/n2", port: "v2", address: "172.17.16.2/24"},
+		{name: "CNODE1", dir: x.dir + "/n1", port: "v1", address: "172.17.16.1/24"},
+	}
+	for _, m := range out {
+		dial := func(name string) func(context.Context) (net.Conn, error) {
+			return func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", m.dir+"/r/haobox/"+name+".sock")
+			}
+		}
+		m.rgmanager.Dial, m.fenced.Dial = dial("rgmanager"), dial("fenced")
+	}
+	return out
+}
+
+// boot starts a node and connects it.
+func (x *scene) boot(ctx context.Context, m *member) error {
+	run := m.dir + "/r"
+	if err := os.RemoveAll(run); err != nil {
+		return err
+	}
+	for _, d := range []string{run, m.dir + "/var/log/cluster"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	args := []string{Name, "demo", "service-node", x.dir, m.name}
+	if x.private {
+		args = append(args, m.address)
+	}
+	errs, err := os.OpenFile(m.dir+"/node.err", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer errs.Close()
+	if m.proc, err = x.env.Runner.Start(ctx, platform.Cmd{Path: x.self, Args: args, Env: x.environ(m), Stderr: errs, Private: x.private}); err != nil {
+		return err
+	}
+	m.ended = make(chan struct{})
+	go func(p platform.Process, ended chan struct{}) {
+		_, _ = p.Wait()
+		close(ended)
+	}(m.proc, m.ended)
+	if err := os.WriteFile(filepath.Join(x.dir, m.name+".pid"), fmt.Append(nil, m.proc.PID()), 0o600); err != nil {
+		return err
+	}
+	if x.private {
+		return sandbox.Plug(m.port, m.proc.PID())
+	}
+	return nil
+}
+
+// environ is the environment of a node's programs, and of tools that ask it.
+func (x *scene) environ(m *member) []string {
+	out := []string{
+		"PATH=" + x.dir + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TZ=" + x.env.Getenv("TZ"),
+		"HAOBOX_ENGINE=local:" + x.dir + "/bus", "HAOBOX_NODE=" + m.name,
+		// A node that can not stop something would reboot: not this machine.
+		"HAOBOX_HARD_DOWN=/bin/true",
+	}
+	if x.private {
+		return append(out, clusterconf.PathVariable+"="+m.conf())
+	}
+	return append(out, "HAOBOX_ROOT="+m.dir, "HAOBOX_RUN="+m.dir+"/r")
+}
+
+func (m *member) conf() string { return m.dir + "/etc/cluster/cluster.conf" }
+
+// node is process 1 of a node: it starts the daemons. address is "" without
+// namespaces.
+func (t tool) node(ctx context.Context, dir, name, address string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fail("haobox demo service: find the running binary: %v", err)
+	}
+	own := dir + "/n" + strings.TrimPrefix(name, "CNODE")
+	if address != "" {
+		at, err := netip.ParsePrefix(address)
+		if err != nil {
+			return fail("haobox demo service: %v", err)
+		}
+		limited, cancel := context.WithTimeout(ctx, readyLimit)
+		defer cancel()
+		binds := []sandbox.Bind{{From: own + "/r", At: "/run"}, {From: own + "/var/log", At: "/var/log"}, {From: own + "/etc/cluster", At: "/etc/cluster"}}
+		if err := sandbox.Node(limited, at, binds); err != nil {
+			return fail("haobox demo service: %s: %v", name, err)
+		}
+	}
+	err = sandbox.Init(ctx, []sandbox.Program{
+		{Path: self, Args: []string{"fenced", "-D", "-q", "--join"}, Env: t.env.Environ(), Output: own + "/fenced.err"},
+		{Path: self, Args: []string{"rgmanager", "-f"}, Env: t.env.Environ(), Output: own + "/rgmanager.err"},
+	})
+	if err != nil {
+		return fail("haobox demo service: %s: %v", name, err)
+	}
+	return nil
+}
+
+// powerOff is the simulated z/VM's logoff of a guest: the network is gone first,
+// then all processes.
+func (t tool) powerOff(ctx context.Context, dir, name string) error {
+	pid, err := nodePID(dir, name)
+	if err != nil {
+		return err
+	}
+	_ = sandbox.Unplug("v" + strings.TrimPrefix(name, "CNODE")) // there is none on loopback addresses
+	if err := proc.KillTree(pid); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fail("haobox demo service: end %s: %v", name, err)
+	}
+	return t.eventually(ctx, name+" is gone", func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+// nodePID is the number of a node's first process.
+func nodePID(dir, name string) (pid int, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, name+".pid"))
+	if err != nil {
+		return 0, fail("haobox demo service: there is no node %s: %v", name, err)
+	}
+	if _, err := fmt.Sscan(string(text), &pid); err != nil || pid < 2 {
+		return 0, fail("haobox demo service: %s.pid is %q, which is no process number", name, text)
+	}
+	return pid, nil
+}
+
+// serveFiles is the demo's own web server.
+func (t tool) serveFiles(ctx context.Context, address, dir string) error {
+	s := &http.Server{Addr: address, Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: readyLimit}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	if err := s.ListenAndServe(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fail("haobox demo service: serve %s at %s: %v", dir, address, err)
+	}
+	return nil
+}
+
+// command runs an applet as on a node, and returns what it prints.
+func (x *scene) command(ctx context.Context, m *member, args ...string) (string, error) {
+	var out strings.Builder
+	env := x.environ(m)
+	if x.private {
+		env = append(env, "HAOBOX_RUN="+m.dir+"/r") // the node has it as /run
+	}
+	res, err := x.env.Runner.Run(ctx, platform.Cmd{Path: x.self, Args: args, Env: env, Stdout: &out, Stderr: &out, Limit: readyLimit})
+	if err == nil && !res.OK() {
+		err = fmt.Errorf("%s: exit status %d: %s", strings.Join(args, " "), res.ExitCode, strings.TrimSpace(out.String()))
+	}
+	return out.String(), err
+}
+
+// killWeb kills the web server of a node, and reports how many processes it had.
+func (x *scene) killWeb(m *member) int {
+	n := 0
+	for _, pid := range proc.Tree(m.proc.PID()) {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err == nil && strings.Contains(string(line), x.web.mark) && proc.Kill(pid, int(syscall.SIGKILL)) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// dumpLogs helps who must find out why the story stopped.
+func (x *scene) dumpLogs(to io.Writer) {
+	for _, m := range x.nodes {
+		for _, f := range []string{"node.err", "fenced.err", "rgmanager.err"} {
+			text, _ := os.ReadFile(filepath.Join(m.dir, f))
+			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+			for _, l := range lines[max(0, len(lines)-12):] {
+				if l != "" {
+					fmt.Fprintf(to, "%s %s: %s\n", m.name, f, l)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,74 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/haobox/haobox/internal/cmdtest"
+	"github.com/haobox/haobox/platform/testskip"
+)
+
+// demoPatience bounds the demonstration on a busy machine; it takes 16 s.
+const demoPatience = 3 * time.Minute
+
+// TestDemoService runs the whole story of a moving service, in namespaces, with
+// the web server that is installed, and looks for what it could have left.
+func TestDemoService(t *testing.T) {
+	t.Parallel()
+	testskip.IfShort(t, "two nodes with their daemons, a z/VM and a web server")
+	if os.Geteuid() != 0 {
+		t.Fatal("not root; namespaces need it")
+	}
+	binary := cmdtest.Build(t, ".", ".")
+	ctx, cancel := context.WithTimeout(t.Context(), demoPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, "demo", "service")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil || errs.Len() > 0 {
+		t.Fatalf("demo service: %v\n%s\n%s", err, out.String(), errs.String())
+	}
+	for _, want := range []string{
+		`apache2 at 172\.17\.16\.3/24, its pages on /dev/loop[0-9]+ \(ext4\)`,
+		`(?m)^ service:ZHA_WEBSERVICE +CNODE1 +started`,
+		`\[fs\] mounting /dev/loop`, `\[ip\] Adding IPv4 address 172\.17\.16\.3/24 to eth0`,
+		`(?m)^  start of both nodes +- +- +\d+\.\d+ s +-$`,
+		`(?m)^  relocate by clusvcadm +- +- +\d+\.\d+ s +[1-9]\d*$`,
+		`(?m)^  web server killed +\d+\.\d+ s +- +\d+\.\d+ s +[1-9]\d*$`,
+		`(?m)^  CNODE1 frozen +\d+\.\d+ s +\d+\.\d+ s +\d+\.\d+ s +[1-9]\d*$`,
+		`(?m)^  CNODE1 back, nofailback="1" +- +- +- +0$`,
+		`(?m)^  nofailback="0" +- +- +\d+\.\d+ s +[1-9]\d*$`,
+	} {
+		if !regexp.MustCompile(want).Match(out.Bytes()) {
+			t.Errorf("no match of %q in\n%s", want, out.String())
+		}
+	}
+	if bytes.Contains(out.Bytes(), []byte("SECRET")) || bytes.Contains(out.Bytes(), []byte("left out")) {
+		t.Errorf("a secret, or something was left out:\n%s", out.String())
+	}
+	// Process 1 of each namespace is gone, so whatever it had is as well; what
+	// could remain is outside.
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range lines {
+		if text, _ := os.ReadFile(file); strings.Contains(string(text), binary) { // it may have ended meanwhile
+			t.Errorf("%s is left: %q", file, text)
+		}
+	}
+	if left, _ := filepath.Glob("/mnt/n[12]"); len(left) > 0 {
+		t.Errorf("files are left: %v", left)
+	}
+}
