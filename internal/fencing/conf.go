@@ -14,6 +14,12 @@ func ConfigOf(c *clusterconf.Config, self cluster.NodeID) Config {
 		CleanStart: fd.CleanStart, SkipUndefined: fd.SkipUndefined, OverrideTime: fd.OverrideTime, RetryMax: fd.RetryMax,
 		CheckDelay: fd.CheckDelay, RaceDelay: fd.RaceDelay, Token: c.Totem.Token,
 	}
+	if c.Quorumd != nil {
+		// What a qdiskd says of the disk's votes lasts for a cycle or
+		// quorum_dev_poll; but a pause may come at the end of that, when the
+		// daemon has been dead or its disk silent for long.
+		out.Unheard = min(c.Quorumd.Interval, c.Totem.Token)
+	}
 	out.Race, _ = ParseRace(fd.Race)
 	for _, n := range c.Nodes {
 		out.Nodes = append(out.Nodes, Node{ID: cluster.NodeID(n.ID), Name: n.Name, Delay: n.FenceDelay, Methods: len(n.Methods) > 0})

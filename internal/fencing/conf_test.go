@@ -21,13 +21,32 @@ func TestConfigOf(t *testing.T) {
 		Nodes:   []Node{{ID: 1, Name: "A"}, {ID: 2, Name: "B", Delay: 4 * time.Second, Methods: true}},
 		TwoNode: true, PostJoinDelay: 20 * time.Second, PostFailDelay: 2 * time.Second, CleanStart: true, SkipUndefined: true,
 		OverrideTime: 5 * time.Second, RetryMax: 90 * time.Second, CheckDelay: 5 * time.Second, Race: RaceServices, RaceDelay: 9 * time.Second,
-		Token: 3 * time.Second, OffTime: 5 * time.Second, Unfence: true,
+		Token: 3 * time.Second, OffTime: 5 * time.Second, Unheard: 3 * time.Second, Unfence: true,
 	}
 	if diff := cmp.Diff(want, ConfigOf(clusterconf.Decode(doc), 2)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if ConfigOf(clusterconf.Decode(doc), 1).Unfence {
 		t.Error("node 1 has no unfence devices")
+	}
+}
+
+// TestConfigOf_QuorumDisk: with a quorum disk quorum can be lost unheard sooner.
+func TestConfigOf_QuorumDisk(t *testing.T) {
+	t.Parallel()
+	for disk, want := range map[string]time.Duration{
+		"":                                       10 * time.Second,
+		`<quorumd label="q"/>`:                   time.Second,
+		`<quorumd label="q" interval="2"/>`:      2 * time.Second,
+		`<quorumd label="q" interval="999999"/>`: 10 * time.Second,
+	} {
+		doc, err := clusterconf.Parse("cluster.conf", []byte(`<cluster name="c" config_version="1">`+disk+`</cluster>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ConfigOf(clusterconf.Decode(doc), 1).Unheard; got != want {
+			t.Errorf("%s: %v, want %v", disk, got, want)
+		}
 	}
 }
 

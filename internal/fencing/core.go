@@ -173,6 +173,9 @@ func (c Config) withDefaults() Config {
 	if c.OffTime <= 0 {
 		c.OffTime = defaultOffTime
 	}
+	if c.Unheard <= 0 || c.Unheard > c.Token {
+		c.Unheard = c.Token
+	}
 	c.Nodes = slices.Clone(c.Nodes)
 	slices.SortFunc(c.Nodes, func(a, b Node) int { return int(int64(a.ID) - int64(b.ID)) })
 	return c
@@ -257,10 +260,15 @@ func (m *machine) Fresh() bool { return !m.stateful }
 // Step takes an event at a time and returns what to do. Times must not go
 // backwards.
 func (c *Core) Step(now time.Time, ev Event) []Action {
-	if gap := now.Sub(c.now); len(c.jobs) > 0 && gap >= c.cfg.Token {
-		// Paused for as long as it takes the others to call this node failed:
-		// the engine may have news that this Step does not know of.
-		c.pausedUntil = now.Add(c.cfg.Token)
+	if gap := now.Sub(c.now); len(c.jobs) > 0 && gap >= c.cfg.Unheard {
+		// The engine may have news that this Step does not know of. It needs a
+		// token to hear that the others call this node failed, and has at hand
+		// what ended by itself, such as the votes of a quorum disk.
+		wait := c.cfg.Unheard
+		if gap >= c.cfg.Token {
+			wait = c.cfg.Token
+		}
+		c.pausedUntil = later(c.pausedUntil, now.Add(wait))
 		c.log(slog.LevelDebug, "paused for %s, waiting for news of the cluster", gap.Round(time.Millisecond))
 	}
 	c.now, c.next = now, time.Time{}
@@ -273,7 +281,7 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 		c.revision++
 	}
 	if len(c.jobs) > 0 {
-		c.wake(c.now.Add(c.cfg.Token / 4)) // to notice a pause
+		c.wake(c.now.Add(c.cfg.Unheard / 4)) // to notice a pause
 	}
 	out := c.out
 	c.out = nil

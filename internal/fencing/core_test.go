@@ -295,29 +295,55 @@ func TestCore_Retries(t *testing.T) {
 }
 
 // TestCore_Paused: a node that was paused while there were victims hears what
-// the cluster made of that before it fences.
+// the cluster made of that before it fences. With a quorum disk that takes a
+// cycle of it, without one a token.
 func TestCore_Paused(t *testing.T) {
 	t.Parallel()
-	cfg := manual()
-	cfg.PostFailDelay = 20 * time.Second
-	s := newSolo(t, cfg)
-	together(s, cfg)
-	s.now = s.now.Add(time.Minute)
-	mb, q, v := splitOff()
-	s.engine(mb, v, q)
-	s.tick(5 * time.Second)
-	s.now = s.now.Add(30 * time.Second)
-	s.feed(fencing.Tick{})
-	if len(s.fences()) > 0 {
-		t.Fatalf("fenced at once after a pause")
-	}
-	s.tick(9 * time.Second)
-	if len(s.fences()) > 0 {
-		t.Errorf("fenced before the engine's token")
-	}
-	s.tick(2 * time.Second)
-	if len(s.fences()) != 1 {
-		t.Errorf("not fenced:\n%s", strings.Join(s.log, "\n"))
+	for _, tc := range []struct {
+		name           string
+		unheard, pause time.Duration
+		lost           bool // quorum, during the pause
+		wait           time.Duration
+	}{
+		{"longer than a token", 0, 30 * time.Second, false, 10 * time.Second},
+		{"longer than a token, with a disk", time.Second, 30 * time.Second, false, 10 * time.Second},
+		{"shorter than a token", 0, 7 * time.Second, false, 0},
+		{"shorter than a token, with a disk", time.Second, 7 * time.Second, false, time.Second},
+		{"shorter than a token, and the disk's votes ran out", time.Second, 7 * time.Second, true, 0},
+		{"shorter than a cycle of the disk", time.Second, 900 * time.Millisecond, false, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := manual()
+			cfg.PostFailDelay, cfg.Unheard = 20*time.Second, tc.unheard
+			s := newSolo(t, cfg)
+			together(s, cfg)
+			s.now = s.now.Add(time.Minute)
+			mb, q, v := splitOff()
+			s.engine(mb, v, q)
+			s.tick(20*time.Second - tc.pause/2)
+			s.now = s.now.Add(tc.pause)
+			s.feed(fencing.Tick{})
+			if tc.lost {
+				// The engine's word comes a moment after the pause.
+				s.now = s.now.Add(time.Millisecond)
+				q.Quorate = false
+				s.engine(q)
+				if s.tick(time.Minute); len(s.fences()) > 0 {
+					t.Errorf("fenced without quorum:\n%s", strings.Join(s.log, "\n"))
+				}
+				return
+			}
+			if tc.wait > 0 {
+				if s.tick(tc.wait - time.Millisecond); len(s.fences()) > 0 {
+					t.Errorf("fenced before there could be news:\n%s", strings.Join(s.log, "\n"))
+				}
+				s.tick(2 * time.Millisecond)
+			}
+			if len(s.fences()) != 1 {
+				t.Errorf("not fenced:\n%s", strings.Join(s.log, "\n"))
+			}
+		})
 	}
 }
 

@@ -41,6 +41,10 @@ type Config struct {
 	// the other; 0 means 10 s, cman's default. OffTime is the time from the
 	// decision to fence to the moment the victim is off; 0 means 5 s.
 	Token, OffTime time.Duration
+	// Unheard is the shortest pause of this node after which quorum may be lost
+	// although nothing that the node did or heard says so; 0 means Token, which
+	// is right where only the others can take it away.
+	Unheard time.Duration
 	// Unfence says that this node has unfence devices, to be run before it
 	// joins.
 	Unfence bool
