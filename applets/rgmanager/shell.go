@@ -170,19 +170,9 @@ func (s *shell) join(e cluster.Engine) error {
 }
 
 // pause is how long a pause of this process makes the core prove that it still
-// belongs to the cluster: half of the token, after which others may go on
-// without it.
-func (s *shell) pause() time.Duration {
-	p := rgm.DefaultPause
-	if t := s.d.Conf().Totem; t.TokenSet {
-		p = min(p, max(t.Token/2, minPause))
-	}
-	return p
-}
-
-// minPause keeps a busy machine from taking each of its hiccups for a pause:
-// more than the longest time between two ticks.
-const minPause = rgm.TickEvery + 100*time.Millisecond
+// belongs to the cluster. An embedded engine without a token in cluster.conf
+// notices no failures by silence.
+func (s *shell) pause() time.Duration { return rgm.PauseFor(s.d.Conf()) }
 
 func (s *shell) event(ev cluster.Event) {
 	s.metrics.engine(s.d.Env.Clock.Now(), ev)
@@ -193,7 +183,7 @@ func (s *shell) event(ev cluster.Event) {
 func (s *shell) tick() {
 	s.d.Refresh()
 	s.step(rgm.Tick{})
-	s.d.Loop.After(rgm.TickEvery/2, s.tick)
+	s.d.Loop.After(rgm.TickFor(s.pool.pause)/2, s.tick)
 }
 
 // configure hands a configuration to the core.

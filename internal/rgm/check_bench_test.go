@@ -17,9 +17,12 @@ type alone struct {
 	runs int
 }
 
-func newAlone(t testing.TB, conf string) *alone {
+func newAlone(t testing.TB, conf string) *alone { return newAloneWith(t, conf, Options{}) }
+
+func newAloneWith(t testing.TB, conf string, opt Options) *alone {
 	a := &alone{self: cluster.Member{Node: 1, Instance: 7}, now: time.Unix(1000, 0)}
-	a.c = New(Options{Self: a.self})
+	opt.Self = a.self
+	a.c = New(opt)
 	ring := cluster.RingID{Node: 1, Seq: 4}
 	a.step(parse(t, conf))
 	a.step(Engine{cluster.Membership{Ring: ring, Members: []cluster.NodeID{1}}})

@@ -152,7 +152,7 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 }
 
 // Next is when a Tick is due at the latest.
-func (c *Core) Next() time.Time { return c.now.Add(TickEvery) }
+func (c *Core) Next() time.Time { return c.now.Add(TickFor(c.opt.Pause)) }
 
 // Alive is a Tick of a process with nothing to do at that time: the node was
 // not paused until now. Simulations use it to leave out ticks.

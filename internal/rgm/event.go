@@ -21,10 +21,8 @@ type Options struct {
 	SkipInit bool
 	// Pause is how long the time between two steps may be before the node
 	// takes itself for one that was paused, and proves that it still belongs
-	// to the cluster before it touches anything. It must be shorter than the
-	// engine's token and consensus timeouts, and longer than the time between two
-	// Ticks. 0 means
-	// DefaultPause.
+	// to the cluster before it touches anything (PauseFor). It must be longer
+	// than the time between two Ticks (TickFor). 0 means DefaultPause.
 	Pause time.Duration
 	// AssumeIdle is how long the members of the cluster whose rgmanager is not
 	// there are waited for after the first one of the group came, until they are
@@ -37,19 +35,10 @@ type Options struct {
 	Debug bool
 }
 
-// Times of a Core.
-const (
-	// DefaultPause is half of corosync's shortest sensible token with some
-	// nodes, 3 s. Ours.
-	DefaultPause = 1500 * time.Millisecond
-	// TickEvery is how often a Tick must come at least. Ours: well below
-	// DefaultPause.
-	TickEvery = 500 * time.Millisecond
-	// RetryAfter is how long a service waits that no node could start, before it
-	// is tried again without any other reason. Ours; rgmanager waits for the
-	// next change of members.
-	RetryAfter = 60 * time.Second
-)
+// RetryAfter is how long a service waits that no node could start, before it
+// is tried again without any other reason. Ours; rgmanager waits for the next
+// change of members.
+const RetryAfter = 60 * time.Second
 
 // Event is something that happens to a Core.
 type Event interface{ rgmEvent() }

@@ -69,7 +69,7 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 	if d.group, err = p.Engine.Join(rgm.Group, step); err != nil {
 		panic("whatif: join: " + err.Error())
 	}
-	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: p.Machine.World.token / 2})
+	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: rgm.PauseFor(r.conf)})
 	if _, err = p.Engine.Watch(step); err != nil {
 		panic("whatif: watch: " + err.Error())
 	}
@@ -82,7 +82,7 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 func (d *GroupDaemon) tick() {
 	d.listen()
 	d.Step(rgm.Tick{})
-	d.p.After(200*time.Millisecond, d.tick)
+	d.p.After(rgm.TickFor(rgm.PauseFor(d.part.conf))/2, d.tick)
 }
 
 // listen hands on what fenced says of nodes, as of a ring, if it is news.

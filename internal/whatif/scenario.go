@@ -140,7 +140,9 @@ func (w *World) clusterConf(members []string, quorumDisk string) string {
 		action = ` action="off"`
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "<cluster name=\"whatif\" config_version=\"1\">\n<totem token=\"%d\"/>\n", (w.token + w.token/5).Milliseconds())
+	// The engine notices silence after token and consensus in one.
+	silence := (w.token + w.token/5).Milliseconds()
+	fmt.Fprintf(&b, "<cluster name=\"whatif\" config_version=\"1\">\n<totem token=\"%d\" consensus=\"%d\"/>\n", silence, silence)
 	b.WriteString(quorumDisk)
 	if scn.Nodes == 2 && !scn.Disk {
 		b.WriteString("<cman two_node=\"1\" expected_votes=\"1\"/>\n")

@@ -195,7 +195,7 @@ func Run(cfg Config) *Result {
 	}
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72676d)), res: &Result{Seed: cfg.Seed}, seen: map[string]bool{}}
 	c := cfg.Conf
-	sc := clustersim.Config{TwoNode: c.Cman.TwoNode && len(c.Nodes) == 2, Seed: cfg.Seed, Token: c.Totem.Token}
+	sc := clustersim.Config{TwoNode: c.Cman.TwoNode && len(c.Nodes) == 2, Seed: cfg.Seed, Token: c.Totem.Token, Consensus: c.Totem.Consensus}
 	if c.Cman.ExpectedVotes > 0 && c.Quorumd == nil {
 		sc.Expected = c.Cman.ExpectedVotes
 	}
@@ -394,12 +394,7 @@ func (h *host) startProc(life int) {
 }
 
 // pause is Options.Pause.
-func (w *world) pause() time.Duration {
-	if t := w.cfg.Conf.Totem.Token; t > 0 {
-		return min(rgm.DefaultPause, t/2)
-	}
-	return rgm.DefaultPause
-}
+func (w *world) pause() time.Duration { return rgm.PauseFor(w.cfg.Conf) }
 
 // kill ends rgmanager without a word, and its agents with it.
 func (p *proc) kill() {
