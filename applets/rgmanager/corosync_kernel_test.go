@@ -3,6 +3,7 @@
 package rgmanager
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,15 +20,23 @@ import (
 
 // onCorosync puts the nodes on real daemons in namespaces. fenced is a fake
 // that says what the test wants.
-func (l *lab) onCorosync() *corotest.Cluster {
+func (l *lab) onCorosync(quorum ...string) *corotest.Cluster {
 	l.t.Helper()
-	c := corotest.Start(l.t, corotest.Options{Nodes: len(l.nodes)})
+	c := corotest.Start(l.t, corotest.Options{Nodes: len(l.nodes), Quorum: quorum})
 	self, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	for i, m := range l.nodes {
 		m.start = func(args ...string) *exec.Cmd { return c.Nodes[i].Command(self, args...) }
+		if !l.whole {
+			continue
+		}
+		for _, d := range []string{"/etc/cluster", "/var/log/cluster"} {
+			l.mkdir(d)
+			l.mkdir(m.root + d)
+		}
+		l.inside(c.Nodes[i], "mkdir -p /run/haobox; for d in /etc/cluster /var/log/cluster /run/haobox; do mount --bind %[1]s$d $d; done; mount --bind %[1]s /mnt", m.root)
 	}
 	l.fenced()
 	for _, m := range l.nodes {
@@ -37,6 +46,16 @@ func (l *lab) onCorosync() *corotest.Cluster {
 		m.members(len(l.nodes))
 	}
 	return c
+}
+
+// inside runs a shell script in a node's namespaces.
+func (l *lab) inside(n *corotest.Node, script string, args ...any) string {
+	l.t.Helper()
+	out, err := n.Command("sh", "-ec", fmt.Sprintf(script, args...)).CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("node %d: %s: %v: %s", n.ID, fmt.Sprintf(script, args...), err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // ring is the sequence of a node's ring.

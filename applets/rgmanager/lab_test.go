@@ -85,6 +85,10 @@ type lab struct {
 	dir    string
 	shared string
 	nodes  []*machine
+	// whole: the nodes' root folder is that of this machine, as agents that
+	// mount want it, with their own folders on the usual places, and root on
+	// /mnt.
+	whole bool
 }
 
 // machine is a node of it.
@@ -152,6 +156,15 @@ func (l *lab) write(file, text string, mode os.FileMode) {
 	if err := os.WriteFile(file, []byte(text), mode); err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+// machines makes the nodes whole.
+func (l *lab) machines() *lab {
+	l.whole = true
+	for _, m := range l.nodes {
+		m.env = slices.DeleteFunc(m.env, func(s string) bool { return strings.HasPrefix(s, "HAOBOX_ROOT=") })
+	}
+	return l
 }
 
 // configure writes cluster.conf on all nodes.

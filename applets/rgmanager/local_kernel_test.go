@@ -3,7 +3,6 @@
 package rgmanager
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -239,53 +238,6 @@ func TestHangingStop(t *testing.T) {
 		t.Errorf("disable a failed service: %+v", a)
 	}
 	m.in("web", rgmctl.StateDisabled, 0)
-}
-
-// TestStorm starts 200 services on three nodes at once, and one node takes over
-// those of another.
-func TestStorm(t *testing.T) {
-	t.Parallel()
-	real(t)
-	testskip.IfShort(t, "200 services start twice")
-	const n = 200
-	var rm strings.Builder
-	for i := range n {
-		fmt.Fprintf(&rm, `<service name="s%d"><script name="s%d" file="/s%d"/></service>`, i, i, i)
-	}
-	l := newLab(t, 3, "", rm.String()).local()
-	for _, m := range l.nodes {
-		for i := range n {
-			l.write(filepath.Join(m.root, fmt.Sprintf("s%d", i)), "#!/bin/sh\nexit 0\n", 0o755)
-		}
-		m.run()
-	}
-	all := func(m *machine) {
-		l.eventually("all services run", func() error {
-			st, err := m.status()
-			if err != nil {
-				return err
-			}
-			for _, g := range st.Services {
-				if g.State != rgmctl.StateStarted {
-					return errShort{g.Name, g.StateName}
-				}
-			}
-			if len(st.Services) != n {
-				return errShort{"services"}
-			}
-			return nil
-		})
-	}
-	for _, m := range l.nodes {
-		m.members(3)
-		all(m)
-	}
-	l.nodes[0].kill(syscall.SIGTERM)
-	if err := l.nodes[0].end(); err != nil {
-		t.Error(err)
-	}
-	l.nodes[1].members(2)
-	all(l.nodes[1])
 }
 
 // TestStrictExit: the original's way. The process that watches the daemon takes

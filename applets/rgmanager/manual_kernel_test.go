@@ -71,6 +71,7 @@ ErrorLog "%[1]s/error.log"
 // 6.10 are in it, in their order.
 func TestManual(t *testing.T) {
 	corotest.Need(t)
+	t.Parallel()
 	for _, p := range []string{"/usr/sbin/apache2", "/sbin/mkfs.ext2", "/sbin/losetup"} {
 		if _, err := os.Stat(p); err != nil {
 			t.Fatalf("%s is not installed: tools/setup does it", p)

@@ -357,6 +357,12 @@ func (n *Node) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(n.keeper.cmd.Process.Pid), "-n", "-m", "--", name}, args...)...)
 }
 
+// Stranger is a program that runs on the nodes' networks without being a node:
+// in the network namespace of the bridges br0, br1, ...
+func (c *Cluster) Stranger(name string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.hub.cmd.Process.Pid), "-n", "--", name}, args...)...)
+}
+
 // Daemon runs a shell script in the background of the node. Like everything in
 // the node's network namespace it is killed at the end of the test.
 func (n *Node) Daemon(script string) {
