@@ -3,7 +3,6 @@ package mkqdisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,11 +34,6 @@ const (
 	levelError = 3
 	levelInfo  = 6
 	levelDebug = 7
-
-	// writeLimit bounds one block: a disk that is slower can not carry
-	// heartbeats. slowAfter is when a person is told that it takes long. Ours.
-	writeLimit = 2 * time.Minute
-	slowAfter  = 3 * time.Second
 )
 
 const options = `
@@ -62,7 +56,7 @@ type command struct {
 
 // run does not use urfave/cli: getopt's complaints and what they leave
 // undecided are part of the contract.
-func run(_ context.Context, env platform.Env, args []string) error {
+func run(ctx context.Context, env platform.Env, args []string) error {
 	c := command{env: env, request: parse(args[0], args[1:])}
 	io.WriteString(env.Stderr, c.complaints())
 	if _, err := fmt.Fprintf(env.Stdout, "mkqdisk v%s\n\n", strings.TrimPrefix(version.String(), "v")); err != nil {
@@ -84,7 +78,7 @@ func run(_ context.Context, env platform.Env, args []string) error {
 		fmt.Fprintln(env.Stdout, "Both a device and a label are required")
 		return applet.Exit(exitUsage)
 	}
-	return c.create()
+	return c.create(ctx)
 }
 
 // logf writes a line of a level to standard error.
@@ -169,93 +163,4 @@ func (c command) blocks(f qdiskdev.Found) {
 			io.WriteString(c.env.Stderr, quorumdisk.StatusText(b.Status, ctime))
 		}
 	}
-}
-
-// create makes a disk.
-func (c command) create() error {
-	if len(c.label) > quorumdisk.MaxLabel {
-		return failed("the label has %d characters: use at most %d (the original cut it, and then no configuration matched)", len(c.label), quorumdisk.MaxLabel)
-	}
-	path := c.env.FS.Path(c.device)
-	if !c.force {
-		uses, err := blockdev.Uses(path, blockdev.SystemRoots(c.env.FS.Path))
-		// What can not be opened at all is said below, where the original did.
-		if len(uses) > 0 {
-			return failed("%s is %s: choose another device, or say --force if its content may be lost", c.device, strings.Join(uses, ", "))
-		}
-		c.logf(levelDebug, "look for other uses of %s: %v", c.device, err)
-	}
-	fmt.Fprintf(c.env.Stdout, "Writing new quorum disk label '%s' to %s.\nWARNING: About to destroy all data on %s; proceed [N/y] ? ", c.label, c.device, c.device)
-	if !c.yes {
-		answer := make([]byte, 1)
-		if n, _ := io.ReadFull(c.env.Stdin, answer); n != 1 || answer[0] != 'y' {
-			fmt.Fprintln(c.env.Stdout, "Good thinking.")
-			return nil
-		}
-	}
-	o := blockdev.Options{Write: true}
-	if c.force {
-		o.File = 512
-	}
-	dev, err := blockdev.Open(path, o)
-	if err != nil {
-		return failed("%v", err)
-	}
-	defer dev.Close()
-	if need := quorumdisk.MinSize(dev.SectorSize()); dev.Size() < need {
-		return failed("%s is too small: it has %d bytes and a quorum disk needs %d", c.device, dev.Size(), need)
-	}
-	d := &patient{blockdev.Limit(dev, writeLimit), c}
-	switch _, err := quorumdisk.Probe(d); {
-	case err == nil:
-		fmt.Fprintln(c.env.Stdout, "Warning: Initializing previously initialized partition")
-	case errors.Is(err, quorumdisk.ErrOldDisk):
-		fmt.Fprintln(c.env.Stdout, "Warning: Red Hat Cluster Manager 1.2.x header found")
-	}
-	host, err := c.env.Hostname()
-	if err != nil {
-		return failed("ask for this machine's name: %v", err)
-	}
-	now := max(c.env.Clock.Now().Unix(), 0)
-	err = quorumdisk.Format(d, quorumdisk.Header{Host: host, Label: c.label}, uint64(now), func(id int) {
-		fmt.Fprintf(c.env.Stdout, "Initializing status block for node %d...\n", id)
-	})
-	var node *quorumdisk.NodeError
-	switch {
-	case errors.As(err, &node):
-		fmt.Fprintf(c.env.Stdout, "Error writing node ID block %d\n", node.Node)
-		return failed("%v", err)
-	case err != nil:
-		return failed("write the header: %v", err)
-	}
-	return nil
-}
-
-// patient tells a person when the disk takes long.
-type patient struct {
-	*blockdev.Limited
-	c command
-}
-
-// WriteAt writes one block.
-func (p *patient) WriteAt(b []byte, offset int64) error {
-	done := make(chan struct{})
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		for waited := slowAfter; ; waited += slowAfter {
-			after, stop := p.c.env.Clock.After(slowAfter)
-			select {
-			case <-done:
-				stop()
-				return
-			case <-after:
-				fmt.Fprintf(p.c.env.Stderr, "%s: %s has not answered for %v; it has %v in all\n", name, p.c.device, waited, writeLimit)
-			}
-		}
-	}()
-	err := p.Limited.WriteAt(b, offset)
-	close(done)
-	<-told
-	return err
 }

@@ -3,17 +3,20 @@
 package mkqdisk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/quorumdisk"
+	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/blockdev"
 	"github.com/haobox/haobox/platform/blockdev/looptest"
 	"github.com/haobox/haobox/platform/host"
@@ -23,8 +26,14 @@ import (
 // call runs mkqdisk on the machine's own devices.
 func call(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return callWhile(t, nil, stdin, args...)
+}
+
+// callWhile runs mkqdisk; whenever it waits, meanwhile is what happens.
+func callWhile(t *testing.T, meanwhile func(), stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	env := platformtest.NewEnv(t)
-	env.Env.FS = host.NewFS("")
+	env.Env.FS, env.Env.Clock = host.NewFS(""), still{meanwhile: meanwhile}
 	err := Applet.Run(t.Context(), env.WithStdin(stdin), append([]string{"mkqdisk"}, args...))
 	var exit *applet.ExitError
 	if errors.As(err, &exit) {
@@ -36,6 +45,21 @@ func call(t *testing.T, stdin string, args ...string) (code int, stdout, stderr 
 		t.Fatal(err)
 	}
 	return code, env.Stdout.String(), env.Stderr.String()
+}
+
+// still is a clock that shows one moment.
+type still struct {
+	platform.SystemClock
+	meanwhile func()
+}
+
+func (still) Now() time.Time { return platformtest.Epoch }
+
+func (c still) Sleep(context.Context, time.Duration) error {
+	if c.meanwhile != nil {
+		c.meanwhile()
+	}
+	return nil
 }
 
 const banner = "mkqdisk vunknown\n\n"
@@ -133,11 +157,29 @@ func TestCreate_Refused(t *testing.T) {
 	if err := os.WriteFile(plain, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	live, _ := looptest.New(t, 1<<20, 512)
+	if code, _, errs := call(t, "", "-y", "-c", live, "-l", "live"); code != 0 {
+		t.Fatalf("%d %q", code, errs)
+	}
+	at := uint64(0)
+	disk, err := blockdev.Open(live, blockdev.Options{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	heartbeat := func() {
+		at++
+		if err := quorumdisk.WriteStatus(disk, 3, quorumdisk.Status{Updater: 3, Node: 3, Timestamp: at, State: quorumdisk.StateRunning}); err != nil {
+			t.Error(err)
+		}
+	}
+	heartbeat()
 	for _, tc := range []struct {
 		name   string
 		args   []string
 		stderr string
 	}{
+		{"a running cluster's", []string{"-c", live, "-l", "a"}, live + " is the quorum disk of a running cluster, node 3 writes to it: stop qdiskd there, or say --force"},
 		{"too small", []string{"-c", small, "-l", "a"}, "is too small: it has 73216 bytes and a quorum disk needs 73728"},
 		{"in use", []string{"-c", used, "-l", "a"}, "is claimed by the kernel, or one of its partitions is: choose another device, or say --force"},
 		{"no block device", []string{"-c", plain, "-l", "a"}, "not a block device"},
@@ -145,9 +187,12 @@ func TestCreate_Refused(t *testing.T) {
 		{"a character device", []string{"-c", "/dev/zero", "-l", "a", "--force"}, "/dev/zero"},
 		{"119 characters", []string{"-c", good, "-l", strings.Repeat("x", 119)}, "the label has 119 characters: use at most 118"},
 	} {
-		code, _, errs := call(t, "", append([]string{"-y"}, tc.args...)...)
-		if code != 255 || !strings.Contains(errs, tc.stderr) || strings.Count(errs, "\n") != 1 {
-			t.Errorf("%s: %d %q, want %q", tc.name, code, errs, tc.stderr)
+		// Nobody is asked about a device that can not be used anyhow.
+		for _, yes := range []string{"-y", "-d"} {
+			code, out, errs := callWhile(t, heartbeat, "", append([]string{yes}, tc.args...)...)
+			if code != 255 || out != banner || !strings.Contains(errs, tc.stderr) || strings.Count(errs, "\n") != 1 {
+				t.Errorf("%s: %d %q %q, want %q", tc.name, code, out, errs, tc.stderr)
+			}
 		}
 	}
 	if code, _, errs := call(t, "", "-y", "-c", good, "-l", strings.Repeat("x", 118)); code != 0 {
@@ -155,6 +200,10 @@ func TestCreate_Refused(t *testing.T) {
 	}
 	if code, _, errs := call(t, "", "-y", "--force", "-c", used, "-l", "forced"); code != 0 {
 		t.Errorf("forced: %d %q", code, errs)
+	}
+	// A node that is marked as running and is silent does not use it any more.
+	if code, _, errs := call(t, "", "-y", "-c", live, "-l", "again"); code != 0 {
+		t.Errorf("after a crash: %d %q", code, errs)
 	}
 	if code, _, errs := call(t, "", "-y", "--force", "-c", plain, "-l", "file"); code != 0 {
 		t.Errorf("a file: %d %q", code, errs)
