@@ -379,6 +379,11 @@ func (c *Core) applied(b []byte) {
 		delete(c.sent, "view")
 	case cmdJoin:
 		delete(c.sent, "join")
+		if me := c.me(); c.phase == phaseJoining && (me == nil || !me.Joined) {
+			// It came after the word that quorum was lost for a moment, which was
+			// under way when this node found itself quorate: it asks again.
+			c.phase = phaseWait
+		}
 	case cmdConfig:
 		delete(c.sent, "config")
 	case cmdHave:

@@ -67,4 +67,38 @@ func TestCore_OneNode(t *testing.T) {
 	}
 }
 
+// TestCore_QuorumForAMoment: a node that loses and regains quorum before its
+// word of the loss came back works again.
+func TestCore_QuorumForAMoment(t *testing.T) {
+	t.Parallel()
+	self := cluster.Member{Node: 1, Instance: 7}
+	c := New(Options{Self: self, Name: "lnxa"})
+	ring := cluster.RingID{Node: 1, Seq: 4}
+	step := func(queue ...Event) {
+		for len(queue) > 0 {
+			ev := queue[0]
+			queue = queue[1:]
+			for _, a := range c.Step(time.Unix(1000, 0), ev) {
+				switch a := a.(type) {
+				case Send:
+					queue = append(queue, Engine{cluster.Message{Group: Group, From: self, Payload: a.Payload}})
+				case RunAgent:
+					queue = append(queue, AgentEnded{ID: a.ID})
+				}
+			}
+		}
+	}
+	quorum := func(is bool) Event { return Engine{cluster.Quorum{Ring: ring, Quorate: is}} }
+	step(parse(t, `<cluster name="c" config_version="1"><clusternodes><clusternode name="lnxa" nodeid="1"/></clusternodes><rm/></cluster>`).event(),
+		Engine{cluster.Membership{Ring: ring, Members: []cluster.NodeID{1}}}, quorum(true),
+		Engine{cluster.View{Group: Group, Ring: ring, Members: []cluster.Member{self}, Joined: []cluster.Change{{Member: self, Reason: cluster.Joined}}}})
+	if !c.Ready() {
+		t.Fatal("it does not work")
+	}
+	step(quorum(false), quorum(true))
+	if !c.Ready() {
+		t.Error("it does not work again")
+	}
+}
+
 func (c Config) event() Event { return c }
