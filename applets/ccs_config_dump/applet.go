@@ -56,10 +56,7 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 }
 
 func dump(env platform.Env, running bool) error {
-	file := clusterconf.Path
-	if v := env.Getenv(clusterconf.PathVariable); v != "" {
-		file = v
-	}
+	file := clusterconf.File(env.Getenv)
 	if running {
 		file = clusterconf.RunningPath
 	}

@@ -140,7 +140,7 @@ func letter(name string) string {
 
 // load reads the file that the options name.
 func (t *tool) load(c *cli.Context) (*xmldoc.Document, error) {
-	file := clusterconf.Path
+	file := clusterconf.File(t.env.Getenv)
 	switch {
 	case c.IsSet("file"):
 		file = c.String("file")
@@ -148,10 +148,6 @@ func (t *tool) load(c *cli.Context) (*xmldoc.Document, error) {
 		file = c.String("load-file")
 	case c.Bool("running"):
 		file = clusterconf.RunningPath
-	default:
-		if v := t.env.Getenv(clusterconf.PathVariable); v != "" {
-			file = v
-		}
 	}
 	t.say(c, "Reading "+file)
 	text, err := t.env.FS.ReadFile(file)

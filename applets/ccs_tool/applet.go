@@ -112,12 +112,7 @@ func (t *tool) root(c *cli.Context) error {
 }
 
 // defaultFile is the installed configuration.
-func (t *tool) defaultFile() string {
-	if v := t.env.Getenv(clusterconf.PathVariable); v != "" {
-		return v
-	}
-	return clusterconf.Path
-}
+func (t *tool) defaultFile() string { return clusterconf.File(t.env.Getenv) }
 
 // input reads the file of -c.
 func (t *tool) input(c *cli.Context) (*xmldoc.Document, error) {

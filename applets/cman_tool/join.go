@@ -101,12 +101,7 @@ func (t *tool) join() error {
 	return nil
 }
 
-func (t *tool) file() string {
-	if v := t.env.Getenv(clusterconf.PathVariable); v != "" {
-		return v
-	}
-	return clusterconf.Path
-}
+func (t *tool) file() string { return clusterconf.File(t.env.Getenv) }
 
 // load reads cluster.conf.
 func (t *tool) load() (*clusterconf.Config, error) {

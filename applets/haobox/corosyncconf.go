@@ -34,10 +34,7 @@ func (t tool) corosyncConf() *cli.Command {
 
 func (t tool) runCorosyncConf(check bool, file string) error {
 	if file == "" {
-		file = t.env.Getenv(clusterconf.PathVariable)
-	}
-	if file == "" {
-		file = clusterconf.Path
+		file = clusterconf.File(t.env.Getenv)
 	}
 	b, err := t.env.FS.ReadFile(file)
 	if err != nil {

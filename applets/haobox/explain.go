@@ -21,7 +21,7 @@ func (t tool) explain() *cli.Command {
 			"happens on each kind of failure. The default is " + clusterconf.Path + ". Passwords are left out.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT` of the page: text, json or svg (a picture)"}},
 		Action: func(c *cli.Context) error {
-			file := clusterconf.Path
+			file := clusterconf.File(t.env.Getenv)
 			switch c.NArg() {
 			case 0:
 			case 1:

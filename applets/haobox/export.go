@@ -29,7 +29,7 @@ func (t tool) export() *cli.Command {
 			}
 			file := c.Args().First()
 			if file == "" {
-				file = clusterconf.Path
+				file = clusterconf.File(t.env.Getenv)
 			}
 			b, err := t.env.FS.ReadFile(file)
 			if err != nil {

@@ -91,7 +91,7 @@ func (t tool) runSimulation(c *cli.Context) error {
 
 // simulated reads the configuration.
 func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
-	file := clusterconf.Path
+	file := clusterconf.File(t.env.Getenv)
 	if c.NArg() == 1 {
 		file = c.Args().First()
 	}

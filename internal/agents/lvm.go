@@ -114,7 +114,7 @@ func (l lvmAgent) node(c *Call) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := c.Env.FS.ReadFile("/etc/cluster/cluster.conf")
+	text, err := c.Env.FS.ReadFile(clusterFile(c))
 	if err != nil {
 		return host, nil
 	}

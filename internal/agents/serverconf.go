@@ -10,11 +10,11 @@ import (
 	"path"
 	"strings"
 
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/xmldoc"
 )
 
 const (
-	clusterConf = "/etc/cluster/cluster.conf"
 	// sumMark starts the last line of a generated file.
 	sumMark = "# rgmanager-sha1 "
 	// maxServerConf is the largest configuration of a server that is read, in
@@ -25,15 +25,25 @@ const (
 
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
+// clusterFile is the cluster.conf that the node runs with: that of rgmanager
+// may be older than the file, and its addresses are the ones that are up.
+func clusterFile(c *Call) string {
+	return clusterconf.RunningFile(c.Env.Getenv, func(file string) bool {
+		_, err := c.Env.FS.Stat(file)
+		return err == nil
+	})
+}
+
 // serviceAddresses are the addresses of the service of a resource, without
 // prefix lengths, in the order of cluster.conf: its ip elements at any level,
 // written out or references.
 func serviceAddresses(c *Call, service string) ([]netip.Addr, error) {
-	text, err := readLimited(c, clusterConf, xmldoc.MaxSize)
+	file := clusterFile(c)
+	text, err := readLimited(c, file, xmldoc.MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := xmldoc.Parse(clusterConf, text)
+	doc, err := xmldoc.Parse(file, text)
 	if err != nil {
 		return nil, err
 	}

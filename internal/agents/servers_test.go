@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/platformtest"
 )
@@ -298,7 +299,7 @@ func TestServiceAddresses(t *testing.T) {
 	if _, err := serviceAddresses(c, "web"); err == nil {
 		t.Error("no cluster.conf, no error")
 	}
-	m.file(clusterConf, `<cluster><rm><resources><ip address="10.0.0.1/24"/><service name="no"/></resources>
+	m.file(clusterconf.Path, `<cluster><rm><resources><ip address="10.0.0.1/24"/><service name="no"/></resources>
 <service name="web"><fs name="f"><ip ref="10.0.0.1/24"><ip address="2001:db8::1"/></ip></fs><ip address="10.0.0.2"/></service>
 <service name="bad"><ip address="10.0.0.1
 Include /etc/shadow"/></service></rm></cluster>`)
@@ -312,6 +313,15 @@ Include /etc/shadow"/></service></rm></cluster>`)
 	}
 	if _, err := serviceAddresses(c, "bad"); err == nil || !strings.Contains(err.Error(), "is no IP address") {
 		t.Errorf("a line end in an address: %v", err)
+	}
+	// As the tools: another file by the variable, and what runs before any file.
+	m.env.Vars[clusterconf.PathVariable] = "/other.conf"
+	for _, file := range []string{"/other.conf", clusterconf.RunningPath} {
+		address := netip.MustParseAddr("10.0.1." + strconv.Itoa(len(file)))
+		m.file(file, `<cluster><rm><service name="web"><ip address="`+address.String()+`"/></service></rm></cluster>`)
+		if got, err := serviceAddresses(c, "web"); err != nil || !slices.Equal(got, []netip.Addr{address}) {
+			t.Errorf("addresses with %s: %v, %v; want %v", file, got, err, address)
+		}
 	}
 }
 

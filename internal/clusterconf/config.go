@@ -19,7 +19,28 @@ const (
 	// RunningPath is where daemons keep a copy of the file that they run
 	// with. It is what "the running configuration" means to the tools.
 	RunningPath = "/run/haobox/cluster.conf"
+	// MaxDiskNode is the highest node id with a quorum disk, which has 16
+	// slots (qdisk(5)).
+	MaxDiskNode = 16
 )
+
+// File is the configuration file of a machine with this environment: the one
+// that PathVariable names, or Path.
+func File(getenv func(string) string) string {
+	if v := getenv(PathVariable); v != "" {
+		return v
+	}
+	return Path
+}
+
+// RunningFile is the file with the configuration that a node runs with: the
+// copy that daemons keep, or, where exists says that there is none, File.
+func RunningFile(getenv func(string) string, exists func(file string) bool) string {
+	if exists(RunningPath) {
+		return RunningPath
+	}
+	return File(getenv)
+}
 
 // Config is the meaning of a file: what it says, and defaults for what it
 // leaves out. It is read-only after Decode.

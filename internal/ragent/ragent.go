@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/internal/agents"
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/platform"
 )
@@ -97,8 +98,9 @@ func (j Job) Limit() time.Duration {
 	return max(base, hintFactor*j.Timeout)
 }
 
-// rootVariable relocates / for several nodes on one machine.
-const rootVariable = "HAOBOX_ROOT"
+// nodeVariables say where the files of a node are: / and /run of several nodes
+// on one machine, and cluster.conf.
+var nodeVariables = [...]string{"HAOBOX_ROOT", "HAOBOX_RUN", clusterconf.PathVariable}
 
 // Result is how a run ended.
 type Result struct {
@@ -201,8 +203,10 @@ func (r *Runner) dispatch(ctx context.Context, j Job) Result {
 		self = "/proc/self/exe"
 	}
 	env := append(append([]string{}, j.Environ...), agents.LogVariable+"=parent")
-	if root := r.Env.Getenv(rootVariable); root != "" {
-		env = append(env, rootVariable+"="+root) // it belongs to the same node
+	for _, name := range nodeVariables {
+		if v := r.Env.Getenv(name); v != "" {
+			env = append(env, name+"="+v) // it belongs to the same node
+		}
 	}
 	return r.child(ctx, j, platform.Cmd{Path: self, Args: r.words(ours.Program(), j), Env: env}, true)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/internal/agents"
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
 	"github.com/haobox/haobox/platform"
@@ -285,7 +286,7 @@ func TestRun_NativeChild(t *testing.T) {
 	a := &agents.Agent{Type: "fs"}
 	b.Native = func(string) *agents.Agent { return a }
 	b.Self = filepath.Join(b.dir, "self")
-	if err := os.WriteFile(b.Self, []byte("#!/bin/sh\necho \"<warning> $1 $HAOBOX_AGENT_LOG $OCF_RESKEY_name\"\nexit 6\n"), 0o755); err != nil {
+	if err := os.WriteFile(b.Self, []byte("#!/bin/sh\necho \"<warning> $1 $HAOBOX_AGENT_LOG $OCF_RESKEY_name $COROSYNC_CLUSTER_CONFIG_FILE\"\nexit 6\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	// The words are only seen where the program is no script.
@@ -303,8 +304,9 @@ func TestRun_NativeChild(t *testing.T) {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 	b.Env.Runner = proc.Runner{}
+	b.env.Vars[clusterconf.PathVariable] = "/other.conf" // of the same node
 	b.Run(t.Context(), Job{Type: "fs", Name: "x", Program: "fs.sh", Action: "start", Environ: []string{"OCF_RESKEY_name=x"}})
-	if want := "WARN [fs] start parent x"; !strings.Contains(b.log.String(), want) {
+	if want := "WARN [fs] start parent x /other.conf"; !strings.Contains(b.log.String(), want) {
 		t.Errorf("no %q in the log:\n%s", want, b.log)
 	}
 }

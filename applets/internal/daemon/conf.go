@@ -67,12 +67,7 @@ func (e notRunning) Error() string {
 func (e notRunning) Unwrap() error { return e.why }
 
 // File is the configuration file of this machine.
-func File(env platform.Env) string {
-	if v := env.Getenv(clusterconf.PathVariable); v != "" {
-		return v
-	}
-	return clusterconf.Path
-}
+func File(env platform.Env) string { return clusterconf.File(env.Getenv) }
 
 // ReadConfig reads a configuration file. strict refuses one that is not valid;
 // what runs already was let through by somebody, and daemons ignore what they
