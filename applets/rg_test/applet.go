@@ -7,7 +7,9 @@ package rgtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/urfave/cli/v2"
 
@@ -57,7 +59,7 @@ func Run(ctx context.Context, env platform.Env, args []string) error {
 		HideVersion: true, HideHelpCommand: true, EnableBashCompletion: true,
 		OnUsageError: func(*cli.Context, error, bool) error { return badUsage(env) },
 		Action: func(c *cli.Context) error {
-			return (&tool{ctx: ctx, env: env, dir: restree.AgentDir, b: &bytes.Buffer{}}).run(c.Args().Slice())
+			return (&tool{ctx: ctx, env: env, b: &bytes.Buffer{}}).run(c.Args().Slice())
 		},
 	}
 	return app.RunContext(ctx, args)
@@ -72,7 +74,7 @@ func badUsage(env platform.Env) error {
 type tool struct {
 	ctx context.Context
 	env platform.Env
-	dir string // the agent directory
+	dir string // the agent directory, "" if none is named
 	// b collects standard output until an agent is run.
 	b *bytes.Buffer
 }
@@ -119,11 +121,23 @@ func (t *tool) mode(args []string) error {
 
 func (t *tool) progress(text string) { fmt.Fprintln(t.env.Stderr, text) }
 
-// rules runs the agents. A missing folder means no rules, as ever.
+// agents is the agent directory.
+func (t *tool) agents() string {
+	if t.dir == "" {
+		return restree.AgentDir
+	}
+	return t.dir
+}
+
+// rules runs the agents. A missing folder means no rules, as ever, if it is
+// named; without a name the rules are those that rgmanager works with.
 func (t *tool) rules() restree.Rules {
-	rules, err := restree.LoadRules(t.ctx, t.env.FS, t.env.Runner, t.dir, t.say)
-	if err != nil {
+	rules, err := restree.LoadRules(t.ctx, t.env.FS, t.env.Runner, t.agents(), t.say)
+	if err != nil && (t.dir != "" || !errors.Is(err, fs.ErrNotExist)) {
 		t.progress("rg_test: " + err.Error())
+	}
+	if t.dir == "" {
+		rules.Complete()
 	}
 	return rules
 }

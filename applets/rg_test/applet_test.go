@@ -148,3 +148,35 @@ func TestOutput(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnAgents: ours need not be installed, unless a folder is named.
+func TestOwnAgents(t *testing.T) {
+	t.Parallel()
+	env := platformtest.NewEnv(t)
+	const conf = `<cluster name="c" config_version="1"><rm><service name="web"><script name="s" file="/s"/></service></rm></cluster>`
+	for name, text := range map[string]string{"x.conf": conf, "empty/x": ""} {
+		file := filepath.Join(env.Root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env.Runner.Programs = map[string]platformtest.Program{"exe": {Stdout: "started\n"}}
+	for _, tc := range []struct{ args, want string }{
+		{"test /x.conf start service web", "Starting web...\nstarted\nstarted\nStart of web complete\n"},
+		{"/empty test /x.conf start service web", "No resource web of type service found\n"},
+	} {
+		before := len(env.Stdout.String())
+		if err := Run(t.Context(), env.Env, append([]string{"rg_test"}, strings.Fields(tc.args)...)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tc.want, env.Stdout.String()[before:]); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", tc.args, diff)
+		}
+	}
+	if diff := cmp.Diff([][]string{{"/usr/share/cluster/service.sh", "start"}, {"/usr/share/cluster/script.sh", "start"}}, env.Runner.Calls); diff != "" {
+		t.Errorf("calls (-want +got)\n%s", diff)
+	}
+}

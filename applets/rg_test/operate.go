@@ -1,7 +1,9 @@
 package rgtest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/haobox/haobox/applets/applet"
@@ -80,13 +82,17 @@ func (t *tool) shell(noop bool) restree.Shell {
 }
 
 // agent runs an agent with its output on ours. Without enforced timeouts it
-// may take as long as it wants: whoever tests an agent can interrupt it.
+// may take as long as it wants: whoever tests an agent can interrupt it. One
+// of ours that is not installed is this program.
 func (t *tool) agent(c restree.Call) int {
-	program := strings.TrimSuffix(t.dir, "/") + "/" + c.Node.Resource.Rule.Agent
+	program := strings.TrimSuffix(t.agents(), "/") + "/" + c.Node.Resource.Rule.Agent
 	cmd := platform.Cmd{
 		Path: t.env.FS.Path(program), Args: []string{program, c.Action},
-		Env:    c.Node.Environ(t.dir, c.Action, c.Depth),
+		Env:    c.Node.Environ(t.agents(), c.Action, c.Depth),
 		Stdout: t.env.Stdout, Stderr: t.env.Stderr,
+	}
+	if _, err := t.env.FS.Stat(program); t.dir == "" && errors.Is(err, fs.ErrNotExist) {
+		cmd.Path = "/proc/self/exe"
 	}
 	if c.Target != "" {
 		cmd.Args = append(cmd.Args, c.Target)

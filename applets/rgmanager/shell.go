@@ -131,11 +131,7 @@ func (s *shell) loadRules() restree.Rules {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.d.Errorf("%v", err)
 	}
-	for _, r := range restree.Builtin() {
-		if rules.Find(r.Type) == nil {
-			rules.Add(r)
-		}
-	}
+	rules.Complete()
 	s.d.Debugf("%d rules loaded", len(rules))
 	return rules
 }

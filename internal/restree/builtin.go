@@ -13,10 +13,17 @@ import (
 // itself, without running an agent. Each call returns a new set.
 func Builtin() Rules {
 	rules := Rules{}
-	for i := range builtinRules {
-		rules.Add(builtinRules[i].clone())
-	}
+	rules.Complete()
 	return rules
+}
+
+// Complete adds the rules of Builtin of which there is none of the type yet.
+func (r *Rules) Complete() {
+	for i := range builtinRules {
+		if r.Find(builtinRules[i].Type) == nil {
+			r.Add(builtinRules[i].clone())
+		}
+	}
 }
 
 // BuiltinRule returns the rule of one agent by the name of its program
