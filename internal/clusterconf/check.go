@@ -72,6 +72,9 @@ func (v *validator) nodes(c *Config) {
 	}
 	with := 0
 	for _, n := range c.Nodes {
+		if c.Quorumd != nil && n.ID > MaxDiskNode {
+			v.err(n.Elem, "nodeid", "nodeid %d: with a quorum disk ids are 1 to %d", n.ID, MaxDiskNode)
+		}
 		if n.AltName != nil {
 			with++
 		}

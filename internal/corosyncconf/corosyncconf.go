@@ -32,9 +32,6 @@ const (
 	// Key sizes that knet takes, in bytes (corosync-keygen(8)).
 	minKey = 128
 	maxKey = 4096
-	// maxDiskNode is the highest node id with a quorum disk, which has 16
-	// slots (qdisk(5)).
-	maxDiskNode = 16
 	// maxLinks is how many links knet has (corosync.conf(5), "linknumber").
 	maxLinks = 8
 	// defaultPort is that of cman(5) and corosync.conf(5).
@@ -373,8 +370,8 @@ func (t *translator) nodelist() {
 				continue
 			case seen[id]:
 				t.fatal(n.Elem.AttrPos("nodeid"), "nodeid %d is used twice", id)
-			case t.c.Quorumd != nil && id > maxDiskNode:
-				t.fatal(n.Elem.AttrPos("nodeid"), "nodeid %d: with a quorum disk ids are 1 to %d", id, maxDiskNode)
+			case t.c.Quorumd != nil && id > clusterconf.MaxDiskNode:
+				t.fatal(n.Elem.AttrPos("nodeid"), "nodeid %d: with a quorum disk ids are 1 to %d", id, clusterconf.MaxDiskNode)
 			}
 			seen[id] = true
 			t.section("node", func() {
