@@ -33,10 +33,12 @@ FIRST                 ?= 1
 PACKAGES              ?= ./...
 # Options of tools/bench: -n ROUNDS, and names of benches.
 BENCHFLAGS            ?=
+# Options of tools/labbench: make lab-bench LABFLAGS='-rounds 1 -only haobox,pacemaker -cases kill,move'.
+LABFLAGS              ?=
 
 .NOTPARALLEL:
 .PHONY: help build dist rpm aix install uninstall setup tools test test-unit test-tools test-race \
-	test-s390x test-kernel test-fresh report check bench fuzz soak clean
+	test-s390x test-kernel test-fresh report check bench lab-bench fuzz soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -146,6 +148,10 @@ bench: build dist tools ## ours and the commands it replaces, in turn: medians a
 	go test -run '^$$' -bench 'NodeLoss|Snapshot|Check' ./internal/rgm
 	go test -run '^$$' -bench 'IP_1000Checks|ThousandServices' -benchtime 20x ./internal/agents ./internal/clusterconf | grep '^Benchmark'
 	go test -run '^$$' -bench Cycle ./applets/qdiskd # a cycle of 16 nodes on a loop device
+
+lab-bench: build tools ## ours, Pacemaker and keepalived on the same nodes, in turn: outages, processor time, memory
+	tools/setup corosync pacemaker pacemaker-cli-utils resource-agents fence-agents keepalived nginx iproute2 util-linux
+	bin/tools/labbench $(LABFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME
 	tools/fuzz $(FUZZTIME)
