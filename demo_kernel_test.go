@@ -24,14 +24,36 @@ const demoPatience = 3 * time.Minute
 // the web server that is installed, and looks for what it could have left.
 func TestDemoService(t *testing.T) {
 	t.Parallel()
-	testskip.IfShort(t, "two nodes with their daemons, a z/VM and a web server")
+	testskip.IfShort(t, "nodes with their daemons, a z/VM and a web server")
 	if os.Geteuid() != 0 {
 		t.Fatal("not root; namespaces need it")
 	}
 	binary := cmdtest.Build(t, ".", ".")
+	for _, tc := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"two nodes on the embedded engine", nil, []string{`engine +the embedded one`}},
+		{"three nodes on corosync", []string{"--corosync", "--nodes", "3"}, []string{`engine +corosync`, `(?m)^ CNODE3 +3 Online, rgmanager$`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			// Its own file, by which its processes are found.
+			own := filepath.Join(t.TempDir(), "haobox")
+			if err := os.Link(binary, own); err != nil {
+				t.Fatal(err)
+			}
+			testStory(t, own, tc.args, tc.want)
+		})
+	}
+}
+
+func testStory(t *testing.T, binary string, args, want []string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), demoPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "demo", "service")
+	cmd := exec.CommandContext(ctx, binary, append([]string{"demo", "service"}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -39,17 +61,17 @@ func TestDemoService(t *testing.T) {
 	if err := cmd.Run(); err != nil || errs.Len() > 0 {
 		t.Fatalf("demo service: %v\n%s\n%s", err, out.String(), errs.String())
 	}
-	for _, want := range []string{
+	for _, want := range append(want,
 		`apache2 at 172\.17\.16\.3/24, its pages on /dev/loop[0-9]+ \(ext4\)`,
 		`(?m)^ service:ZHA_WEBSERVICE +CNODE1 +started`,
 		`\[fs\] mounting /dev/loop`, `\[ip\] Adding IPv4 address 172\.17\.16\.3/24 to eth0`,
-		`(?m)^  start of both nodes +- +- +\d+\.\d+ s +-$`,
+		`(?m)^  start of all nodes +- +- +\d+\.\d+ s +-$`,
 		`(?m)^  relocate by clusvcadm +- +- +\d+\.\d+ s +[1-9]\d*$`,
 		`(?m)^  web server killed +\d+\.\d+ s +- +\d+\.\d+ s +[1-9]\d*$`,
 		`(?m)^  CNODE1 frozen +\d+\.\d+ s +\d+\.\d+ s +\d+\.\d+ s +[1-9]\d*$`,
 		`(?m)^  CNODE1 back, nofailback="1" +- +- +- +0$`,
 		`(?m)^  nofailback="0" +- +- +\d+\.\d+ s +[1-9]\d*$`,
-	} {
+	) {
 		if !regexp.MustCompile(want).Match(out.Bytes()) {
 			t.Errorf("no match of %q in\n%s", want, out.String())
 		}
@@ -57,18 +79,23 @@ func TestDemoService(t *testing.T) {
 	if bytes.Contains(out.Bytes(), []byte("SECRET")) || bytes.Contains(out.Bytes(), []byte("left out")) {
 		t.Errorf("a secret, or something was left out:\n%s", out.String())
 	}
+	for line := range strings.Lines(out.String()) {
+		if len([]rune(line)) > 101 {
+			t.Errorf("wider than 100 columns: %s", line)
+		}
+	}
 	// Process 1 of each namespace is gone, so whatever it had is as well; what
 	// could remain is outside.
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	programs, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range lines {
-		if text, _ := os.ReadFile(file); strings.Contains(string(text), binary) { // it may have ended meanwhile
-			t.Errorf("%s is left: %q", file, text)
+	for _, file := range programs {
+		if exe, _ := os.Readlink(file); exe == binary { // it may have ended meanwhile
+			t.Errorf("%s is left", file)
 		}
 	}
-	if left, _ := filepath.Glob("/mnt/n[12]"); len(left) > 0 {
+	if left, _ := filepath.Glob("/mnt/n[123]"); len(left) > 0 {
 		t.Errorf("files are left: %v", left)
 	}
 }

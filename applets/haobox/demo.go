@@ -10,13 +10,17 @@ import (
 
 // demo is the group of demonstrations; without a name the first is shown.
 func (t tool) demo() *cli.Command {
-	return &cli.Command{
+	c := &cli.Command{
 		Name:        "demo",
 		Usage:       "show what haobox does, on this machine alone",
 		Description: "Without a name, the first one is shown. Nothing is installed, nothing leaves this machine, and nothing is left.",
 		Subcommands: append([]*cli.Command{t.demoFence(), t.demoFreeze(), t.demoKsys(), t.demoService()}, t.demoParts()...),
 		Action:      func(c *cli.Context) error { return t.tellFence(c.Context, demoLogoff) },
 	}
+	for _, sub := range c.Subcommands {
+		sub.OnUsageError = usageError
+	}
+	return c
 }
 
 // story prints a demonstration: lines with the time since its start.

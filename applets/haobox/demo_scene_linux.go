@@ -23,6 +23,9 @@ import (
 
 const (
 	demoService = "service:ZHA_WEBSERVICE"
+	// corosyncToken is corosync's token in the story, in ms: its default before
+	// version 3.1, which a machine that is busy keeps.
+	corosyncToken = 1000
 	// lookEvery is the time between two looks at the service's state: how exact
 	// "detected after" is.
 	lookEvery = 10 * time.Millisecond
@@ -30,20 +33,14 @@ const (
 	stayTime = 2 * time.Second
 )
 
-// sceneConf is the manual's figure 1: version, nofailback, address and port of
-// the simulated z/VM, domain and resources as filled in by the scene.
+// sceneConf is the manual's figure 1: version, votes, token, nodes, address and
+// port of the simulated z/VM, nofailback, domain and resources are filled in.
 const sceneConf = `<cluster name="ZCLUSTER" config_version="%d">
-  <cman two_node="1" expected_votes="1"/>
-  <totem token="%d"/>
+  <cman %s/>
+  <totem %s secauth="off"/>
   <logging to_syslog="no"><logging_daemon name="fenced" debug="on"/></logging>
   <clusternodes>
-    <clusternode name="CNODE1" nodeid="1">
-      <fence><method name="ZVMFENCE"><device name="ZVMPPOWER" port="CNODE1"/></method></fence>
-    </clusternode>
-    <clusternode name="CNODE2" nodeid="2">
-      <fence><method name="ZVMFENCE"><device name="ZVMPPOWER" port="CNODE2"/></method></fence>
-    </clusternode>
-  </clusternodes>
+%s  </clusternodes>
   <fencedevices>
     <fencedevice name="ZVMPPOWER" agent="fence_zvmip" ipaddr="%s" ipport="%s" disable_ssl="1" login="CMANAGER" passwd="SECRET"/>
   </fencedevices>
@@ -51,9 +48,7 @@ const sceneConf = `<cluster name="ZCLUSTER" config_version="%d">
   <rm>
     <failoverdomains>
       <failoverdomain name="ZHA_FAILOVER" ordered="1" nofailback="%d">
-        <failoverdomainnode name="CNODE1" priority="1"/>
-        <failoverdomainnode name="CNODE2" priority="2"/>
-      </failoverdomain>
+%s      </failoverdomain>
     </failoverdomains>
     <service domain="ZHA_FAILOVER" name="ZHA_WEBSERVICE" recovery="relocate">
 %s    </service>
@@ -75,12 +70,14 @@ type scene struct {
 	// private: nodes have namespaces, and the service an address and, if device
 	// is not "", a file system.
 	private bool
-	outer   string // the stage's process number outside
-	vm      string // address of the simulated z/VM
-	address string // address and port of the web server
-	device  string
-	web     webServer
-	missing []string
+	// corosync: the nodes have corosync, and not the embedded engine.
+	corosync bool
+	outer    string // the stage's process number outside
+	vm       string // address of the simulated z/VM
+	address  string // address and port of the web server
+	device   string
+	web      webServer
+	missing  []string
 
 	story *story
 	z     *zvm
@@ -105,7 +102,7 @@ func (x *scene) without(format string, args ...any) {
 // tell tells the story.
 func (x *scene) tell(ctx context.Context, o serviceOptions) error {
 	x.story = &story{out: x.env.Stdout, now: x.env.Clock.Now, start: x.env.Clock.Now()}
-	x.nodes = x.members()
+	x.nodes = x.members(o.nodes)
 	acting, cancel := context.WithTimeout(ctx, demoLimit)
 	defer cancel()
 	// Processes and goroutines outlive the acts if the cluster is kept.
@@ -133,14 +130,14 @@ func (x *scene) tell(ctx context.Context, o serviceOptions) error {
 // reboots boots nodes that were switched off, until ctx ends.
 func (x *scene) reboots(ctx, living context.Context) {
 	for {
-		m, other := x.nodes[0], x.nodes[1]
-		select {
-		case <-m.ended:
-		case <-other.ended:
-			m, other = other, m
-		case <-ctx.Done():
-			return
+		i := -1
+		for i < 0 {
+			i = slices.IndexFunc(x.nodes, func(m *member) bool { return !m.alive() })
+			if x.env.Clock.Sleep(ctx, lookEvery) != nil {
+				return
+			}
 		}
+		m, other := x.nodes[i], x.nodes[(i+1)%len(x.nodes)]
 		off := x.env.Clock.Now()
 		// A guest boots when z/VM logs it on, which takes longer than fenced needs
 		// to know that it was off; here it would be too quick. One that nobody logs
@@ -158,9 +155,19 @@ func (x *scene) reboots(ctx, living context.Context) {
 		}
 		x.story.tell(m.name, "was switched off, and boots")
 		if err := x.boot(living, m); err != nil {
-			fmt.Fprintf(x.env.Stderr, "haobox demo service: %v\n", err)
+			x.story.tell(m.name, "does not boot: %v", err)
 			return
 		}
+	}
+}
+
+// alive reports whether a node's first process is there, frozen or not.
+func (m *member) alive() bool {
+	select {
+	case <-m.ended:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -181,13 +188,17 @@ func (x *scene) stop() {
 // simulated z/VM.
 func (x *scene) prepare(ctx, living context.Context) (release func(), err error) {
 	release = func() {}
-	for _, d := range []string{"/bin", "/www", "/httpd", "/n1/etc/cluster", "/n2/etc/cluster"} {
-		if err := os.MkdirAll(x.dir+d, 0o755); err != nil {
+	folders := []string{x.dir + "/bin", x.dir + "/www", x.dir + "/httpd"}
+	for _, m := range x.nodes {
+		folders = append(folders, m.dir+"/etc/cluster")
+	}
+	for _, d := range folders {
+		if err := os.MkdirAll(d, 0o755); err != nil {
 			return release, err
 		}
 	}
-	for _, name := range []string{"haobox", "fence_zvmip"} {
-		if err := os.Symlink(x.self, x.dir+"/bin/"+name); err != nil {
+	for _, e := range x.all {
+		if err := os.Symlink(x.self, x.dir+"/bin/"+e.Name); err != nil {
 			return release, err
 		}
 	}
@@ -212,7 +223,16 @@ func (x *scene) prepare(ctx, living context.Context) (release func(), err error)
 	if err := x.prepareWeb(); err != nil {
 		return release, err
 	}
-	x.z, err = x.startZVM(living, x.self, x.dir, x.vm, demoLogoff, "--on-logoff", `"`+x.dir+`/bin/haobox" demo service-off "`+x.dir+`" "$1"`)
+	names, hosts := make([]string, len(x.nodes)), "127.0.0.1 localhost\n"
+	for i, m := range x.nodes {
+		address, _, _ := strings.Cut(m.address, "/")
+		names[i] = m.name
+		hosts += address + " " + m.name + "\n"
+	}
+	if err := os.WriteFile(x.dir+"/hosts", []byte(hosts), 0o644); err != nil {
+		return release, err
+	}
+	x.z, err = x.startZVM(living, x.self, x.dir, x.vm, demoLogoff, "--guests", strings.Join(names, ","), "--on-logoff", `"`+x.dir+`/bin/haobox" demo service-off "`+x.dir+`" "$1"`)
 	if err != nil {
 		return release, err
 	}
@@ -257,7 +277,24 @@ func (x *scene) configure(version, nofailback int) error {
 		fmt.Fprintf(&resources, "      <ip address=\"%s/24\" sleep_time=\"0\"/>\n", serviceAddress)
 	}
 	fmt.Fprintf(&resources, "      %s\n", x.web.resource)
-	text := fmt.Appendf(nil, sceneConf, version, freezeToken, x.vm, x.z.port, nofailback, resources.String())
+	votes, totem := `two_node="1" expected_votes="1"`, fmt.Sprintf(`token="%d"`, freezeToken)
+	if x.corosync {
+		totem = fmt.Sprintf(`token="%d"`, corosyncToken)
+	}
+	if len(x.nodes) > 2 {
+		votes = fmt.Sprintf(`expected_votes="%d"`, len(x.nodes))
+		// cman waits two seconds longer than a token where there are more than
+		// two; the least that corosync takes is 1.2 tokens (corosync.conf(5)).
+		totem += fmt.Sprintf(` consensus="%d"`, corosyncToken*12/10)
+	}
+	var nodes, domain strings.Builder
+	for i := range len(x.nodes) {
+		const node = "    <clusternode name=\"CNODE%[1]d\" nodeid=\"%[1]d\">\n" +
+			"      <fence><method name=\"ZVMFENCE\"><device name=\"ZVMPPOWER\" port=\"CNODE%[1]d\"/></method></fence>\n    </clusternode>\n"
+		fmt.Fprintf(&nodes, node, i+1)
+		fmt.Fprintf(&domain, "        <failoverdomainnode name=\"CNODE%[1]d\" priority=\"%[1]d\"/>\n", i+1)
+	}
+	text := fmt.Appendf(nil, sceneConf, version, votes, totem, nodes.String(), x.vm, x.z.port, nofailback, domain.String(), resources.String())
 	for _, m := range x.nodes {
 		if err := os.WriteFile(m.conf(), text, 0o600); err != nil {
 			return err
@@ -279,7 +316,12 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	for _, m := range x.missing {
 		s.tell("left out", "%s", m)
 	}
-	s.tell("smapid", "a simulated z/VM; CNODE1 and CNODE2 are logged on")
+	s.tell("smapid", "a simulated z/VM; %s are logged on", x.names())
+	if x.corosync {
+		s.tell("engine", "corosync, one on each node, with a token of %d ms", corosyncToken)
+	} else {
+		s.tell("engine", "the embedded one, with a token of %d ms", freezeToken)
+	}
 	what := x.web.name
 	if x.private {
 		what += " at " + serviceAddress + "/24"
@@ -292,7 +334,7 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	n2, n1 := x.nodes[0], x.nodes[1]
 	var table []act
 
-	s.heading("Act 1: both nodes start")
+	s.heading("Act 1: " + x.names() + " start")
 	start := x.env.Clock.Now()
 	all.Go(func() { asks.run(living) })
 	for _, m := range x.nodes {
@@ -310,7 +352,7 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 		return err
 	}
 	_, back := asks.since(start)
-	table = append(table, act{name: "start of both nodes", start: start, back: back})
+	table = append(table, act{name: "start of all nodes", start: start, back: back})
 	s.at(back, "client", "the first answer of http://%s/", x.address)
 	if err := x.domain(ctx, n2); err != nil {
 		return err
@@ -376,7 +418,7 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	if err := x.domain(ctx, n2); err != nil {
 		return err
 	}
-	if err := x.online(ctx, n1, n2); err != nil {
+	if err := x.online(ctx); err != nil {
 		return err
 	}
 	s.tell("CNODE1", "has joined the fence domain; rgmanager runs there")
@@ -518,18 +560,18 @@ func (x *scene) runsOn(ctx context.Context, asks *client, m *member, from time.T
 
 // domain waits until both nodes are in the fence domain.
 func (x *scene) domain(ctx context.Context, m *member) error {
-	return x.eventually(ctx, m.name+" sees 2 members of the fence domain", func() bool {
+	return x.eventually(ctx, fmt.Sprintf("%s sees %d members of the fence domain", m.name, len(x.nodes)), func() bool {
 		var in fencing.Info
-		return m.fenced.Do(ctx, "GET", "/v1/domain", nil, &in) == nil && in.Joined && len(in.Members) == 2 && in.Wait == fencing.WaitNone
+		return m.fenced.Do(ctx, "GET", "/v1/domain", nil, &in) == nil && in.Joined && len(in.Members) == len(x.nodes) && in.Wait == fencing.WaitNone
 	})
 }
 
-// online waits until both rgmanagers know of each other.
-func (x *scene) online(ctx context.Context, nodes ...*member) error {
-	return x.eventually(ctx, "rgmanager runs on both nodes", func() bool {
-		for _, m := range nodes {
+// online waits until all rgmanagers know of each other.
+func (x *scene) online(ctx context.Context) error {
+	return x.eventually(ctx, "rgmanager runs on all nodes", func() bool {
+		for _, m := range x.nodes {
 			st, _, ok := x.status(ctx, m)
-			if !ok || len(st.Nodes) != 2 || !st.Nodes[0].RGManager || !st.Nodes[1].RGManager {
+			if !ok || len(st.Nodes) != len(x.nodes) || slices.ContainsFunc(st.Nodes, func(n rgmctl.Node) bool { return !n.RGManager }) {
 				return false
 			}
 		}
@@ -537,35 +579,63 @@ func (x *scene) online(ctx context.Context, nodes ...*member) error {
 	})
 }
 
+// names lists the nodes.
+func (x *scene) names() string {
+	if len(x.nodes) == 2 {
+		return "CNODE1 and CNODE2"
+	}
+	return "CNODE1, CNODE2 and CNODE3"
+}
+
 // howToPlay says how to look at what goes on running.
 func (x *scene) howToPlay() {
-	script := "#!/bin/sh\n# usage: on NODE APPLET [ARGUMENT...], or on NODE freeze\nn=$1; shift\ncase $n in\n"
+	on, err := x.onScript()
+	if err != nil {
+		x.story.tell("left out", "a way to play: %v", err)
+	}
+	x.story.heading("It goes on running until you press Ctrl-C. In another terminal:")
+	lines := []string{
+		"$on CNODE2 clustat -i 1",
+		"$on CNODE2 clusvcadm -r ZHA_WEBSERVICE -m CNODE2",
+		"$on CNODE2 haobox why ZHA_WEBSERVICE",
+		"$on CNODE2 haobox plan kill CNODE1",
+		"$on CNODE2 fence_history",
+		"$on CNODE1 freeze                  # as #CP SLEEP",
+	}
+	if x.corosync {
+		lines = append(lines, "$on CNODE2 cman_tool nodes")
+	}
+	if x.private {
+		on = "nsenter -t " + x.outer + " -m -p " + on
+		lines = append(lines, "$on CNODE2 tail -f /var/log/cluster/rgmanager.log", "$on CNODE2 sh                      # a shell there; ip addr, ps")
+	} else {
+		lines = append(lines, "tail -f "+x.nodes[0].dir+"/var/log/cluster/rgmanager.log")
+	}
+	for _, l := range append([]string{`on="` + on + `"`}, lines...) {
+		fmt.Fprintf(x.env.Stdout, "    %s\n", l)
+	}
+	fmt.Fprintln(x.env.Stdout)
+}
+
+// onScript makes the program that runs others as on a node.
+func (x *scene) onScript() (file string, err error) {
+	script := "#!/bin/sh\n# usage: on NODE PROGRAM [ARGUMENT...], or on NODE freeze\nn=$1\ncase $n in\n"
 	for _, m := range x.nodes {
 		script += m.name + ") export"
-		for _, kv := range append(x.environ(m), "HAOBOX_RUN="+m.dir+"/r") {
+		for _, kv := range x.environ(m) {
 			k, v, _ := strings.Cut(kv, "=")
 			script += " " + k + "='" + v + "'"
 		}
 		script += ";;\n"
 	}
-	script += "*) echo \"on: no node $n\" >&2; exit 2;;\nesac\nif [ \"$1\" = freeze ]; then exec haobox demo service-freeze '" + x.dir + "' \"$n\"; fi\nexec haobox \"$@\"\n"
-	on := x.dir + "/on"
-	if err := os.WriteFile(on, []byte(script), 0o755); err != nil {
-		fmt.Fprintf(x.env.Stderr, "haobox demo service: %v\n", err)
-	}
-	enter := ""
+	script += "*) echo \"on: there is no node '$n'\" >&2; exit 2;;\nesac\nshift\ncase $1 in\n" +
+		"'') echo 'usage: on NODE PROGRAM [ARGUMENT...]' >&2; exit 2;;\n" +
+		"freeze) exec haobox demo service-freeze '" + x.dir + "' \"$n\";;\nesac\n"
 	if x.private {
-		enter = "nsenter -t " + x.outer + " -m -n -p "
+		script += "exec nsenter -t \"$(cat '" + x.dir + "'/\"$n\".pid)\" -m -n -p -- \"$@\"\n"
+	} else {
+		script += "exec \"$@\"\n"
 	}
-	x.story.heading("It goes on running until you press Ctrl-C. In another terminal:")
-	for _, l := range []string{
-		on + " CNODE2 clustat -i 1",
-		on + " CNODE2 clusvcadm -r ZHA_WEBSERVICE -m CNODE1",
-		on + " CNODE2 why ZHA_WEBSERVICE",
-		on + " CNODE2 fence_history",
-		on + " CNODE1 freeze",
-		"cat " + x.nodes[0].dir + "/var/log/cluster/rgmanager.log",
-	} {
-		fmt.Fprintf(x.env.Stdout, "    %s%s\n", enter, l)
-	}
+	file = x.dir + "/on"
+	return file, os.WriteFile(file, []byte(script), 0o755)
 }

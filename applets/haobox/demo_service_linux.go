@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,9 +35,15 @@ const (
 	serviceAddress = "172.17.16.3"
 	// loopbackAddress stands for it where no address can be added.
 	loopbackAddress = "127.17.16.3"
+	// engineVariable, which daemons read, and its value for corosync.
+	engineVariable = "HAOBOX_ENGINE"
+	corosyncEngine = "corosync"
 	// mkfsLimit bounds making a file system of 16 MiB.
 	mkfsLimit = 20 * time.Second
 )
+
+// daemonFolders are where a distribution has corosync.
+var daemonFolders = []string{"/usr/sbin", "/sbin"}
 
 // tellService tells the whole story in namespaces, or the smaller one where they
 // can not be had.
@@ -48,11 +55,20 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	if err != nil {
 		return fmt.Errorf("find the running binary: %w", err)
 	}
+	if o.corosync && !corosyncInstalled() {
+		return fmt.Errorf("--corosync: there is no corosync in %s; install it, or tell the story without --corosync", strings.Join(daemonFolders, " or "))
+	}
+	smaller := func(why string) error {
+		if o.corosync {
+			return fmt.Errorf("--corosync: no namespaces for its nodes: %s", why)
+		}
+		return t.loopbackStory(ctx, self, o, why)
+	}
 	switch {
 	case o.loopback:
-		return t.loopbackStory(ctx, self, o, "--loopback was given")
+		return smaller("--loopback was given")
 	case os.Geteuid() != 0:
-		return t.loopbackStory(ctx, self, o, "it needs root")
+		return smaller("they need root")
 	}
 	run := ctx
 	if !o.keep {
@@ -60,20 +76,25 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 		run, cancel = context.WithTimeout(ctx, demoLimit)
 		defer cancel()
 	}
-	args := []string{Name, "demo", "service-stage", stageFolder(self)}
-	if o.keep {
-		args = append(args, "keep")
-	}
+	var errs strings.Builder
 	res, err := t.env.Runner.Run(run, platform.Cmd{
-		Path: self, Args: args, Stdout: t.env.Stdout, Stderr: t.env.Stderr, Private: true, Grace: stopGrace,
+		Path: self, Args: []string{Name, "demo", "service-stage", stageFolder(self), strconv.FormatBool(o.keep), strconv.FormatBool(o.corosync), strconv.Itoa(o.nodes)},
+		Stdout: t.env.Stdout, Stderr: &errs, Private: true, Grace: stopGrace,
 	})
 	switch {
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
-		return t.loopbackStory(ctx, self, o, err.Error())
+	case errors.Is(err, syscall.EPERM):
+		return smaller("this process may not make any (CAP_SYS_ADMIN)")
+	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ENOSPC):
+		var no syscall.Errno
+		errors.As(err, &no)
+		return smaller("the kernel gives none (" + no.Error() + ")")
 	case err != nil:
 		return err
 	case res.ExitCode == exitNoStage:
-		return t.loopbackStory(ctx, self, o, "the line above says why")
+		return smaller(strings.TrimSpace(errs.String()))
+	}
+	fmt.Fprint(t.env.Stderr, errs.String())
+	switch {
 	case ctx.Err() != nil && o.keep:
 		return nil
 	case ctx.Err() != nil:
@@ -84,6 +105,14 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 		return applet.Exit(exitFailed) // it said why
 	}
 	return nil
+}
+
+// corosyncInstalled reports whether a node would find corosync.
+func corosyncInstalled() bool {
+	return slices.ContainsFunc(daemonFolders, func(dir string) bool {
+		info, err := os.Stat(dir + "/corosync")
+		return err == nil && info.Mode()&0o111 != 0
+	})
 }
 
 // stageFolder is an empty place for the story's files, which only its own
@@ -109,8 +138,13 @@ func (t tool) demoParts() []*cli.Command {
 		}}
 	}
 	return []*cli.Command{
-		part("service-stage", 1, func(ctx context.Context, arg func(int) string) error {
-			return t.stage(ctx, arg(0), serviceOptions{keep: arg(1) == "keep"})
+		part("service-stage", 4, func(ctx context.Context, arg func(int) string) error {
+			nodes, _ := strconv.Atoi(arg(3))
+			o := serviceOptions{keep: arg(1) == "true", corosync: arg(2) == "true", nodes: nodes}
+			if err := o.valid(); err != nil {
+				return fail("haobox demo service-stage: %v", err)
+			}
+			return t.stage(ctx, arg(0), o)
 		}),
 		part("service-node", 2, func(ctx context.Context, arg func(int) string) error { return t.node(ctx, arg(0), arg(1), arg(2)) }),
 		part("service-off", 2, func(ctx context.Context, arg func(int) string) error { return t.powerOff(ctx, arg(0), arg(1)) }),
@@ -130,13 +164,13 @@ func (t tool) demoParts() []*cli.Command {
 func (t tool) stage(ctx context.Context, dir string, o serviceOptions) error {
 	outer, _ := os.Readlink("/proc/self") // its number outside
 	if err := sandbox.Stage(dir, netip.MustParsePrefix(stageAddress)); err != nil {
-		return applet.Exitf(exitNoStage, "haobox demo service: %v", err)
+		return applet.Exitf(exitNoStage, "%v", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return fail("haobox demo service: find the running binary: %v", err)
 	}
-	x := &scene{tool: t, self: self, dir: dir, private: true, outer: outer}
+	x := &scene{tool: t, self: self, dir: dir, private: true, outer: outer, corosync: o.corosync}
 	x.vm, _, _ = strings.Cut(stageAddress, "/")
 	x.address = serviceAddress + ":80"
 	x.web = x.chooseWeb()
@@ -187,12 +221,15 @@ type member struct {
 }
 
 // members: the first is the hub of the embedded engine, and never frozen.
-func (x *scene) members() []*member {
-	out := []*member{
-		{name: "CNODE2", dir: x.dir + "/n2", port: "v2", address: "172.17.16.2/24"},
-		{name: "CNODE1", dir: x.dir + "/n1", port: "v1", address: "172.17.16.1/24"},
-	}
-	for _, m := range out {
+func (x *scene) members(n int) []*member {
+	var out []*member
+	for _, i := range []int{2, 1, 3}[:n] {
+		host := i
+		if i == 3 {
+			host = 4 // 172.17.16.3 is the service's
+		}
+		m := &member{name: fmt.Sprint("CNODE", i), dir: fmt.Sprint(x.dir, "/n", i), port: fmt.Sprint("v", i), address: fmt.Sprintf("172.17.16.%d/24", host)}
+		out = append(out, m)
 		dial := func(name string) func(context.Context) (net.Conn, error) {
 			return func(ctx context.Context) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", m.dir+"/r/haobox/"+name+".sock")
@@ -209,7 +246,7 @@ func (x *scene) boot(ctx context.Context, m *member) error {
 	if err := os.RemoveAll(run); err != nil {
 		return err
 	}
-	for _, d := range []string{run, m.dir + "/var/log/cluster"} {
+	for _, d := range []string{run, m.dir + "/var/log/cluster", m.dir + "/var/lib/corosync", m.dir + "/etc/corosync", m.dir + "/shm"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -244,7 +281,7 @@ func (x *scene) boot(ctx context.Context, m *member) error {
 func (x *scene) environ(m *member) []string {
 	out := []string{
 		"PATH=" + x.dir + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TZ=" + x.env.Getenv("TZ"),
-		"HAOBOX_ENGINE=local:" + x.dir + "/bus", "HAOBOX_NODE=" + m.name,
+		"TERM=" + x.env.Getenv("TERM"), engineVariable + "=" + x.engine(), "HAOBOX_NODE=" + m.name,
 		// A node that can not stop something would reboot: not this machine.
 		"HAOBOX_HARD_DOWN=/bin/true",
 	}
@@ -252,6 +289,14 @@ func (x *scene) environ(m *member) []string {
 		return append(out, clusterconf.PathVariable+"="+m.conf())
 	}
 	return append(out, "HAOBOX_ROOT="+m.dir, "HAOBOX_RUN="+m.dir+"/r")
+}
+
+// engine is what keeps the nodes together, as HAOBOX_ENGINE names it.
+func (x *scene) engine() string {
+	if x.corosync {
+		return corosyncEngine
+	}
+	return "local:" + x.dir + "/bus"
 }
 
 func (m *member) conf() string { return m.dir + "/etc/cluster/cluster.conf" }
@@ -272,8 +317,18 @@ func (t tool) node(ctx context.Context, dir, name, address string) error {
 		limited, cancel := context.WithTimeout(ctx, readyLimit)
 		defer cancel()
 		binds := []sandbox.Bind{{From: own + "/r", At: "/run"}, {From: own + "/var/log", At: "/var/log"}, {From: own + "/etc/cluster", At: "/etc/cluster"}}
+		onCorosync := t.env.Getenv(engineVariable) == corosyncEngine
+		if onCorosync {
+			binds = append(binds, sandbox.Bind{From: own + "/shm", At: "/dev/shm"}, sandbox.Bind{From: own + "/etc/corosync", At: "/etc/corosync"},
+				sandbox.Bind{From: own + "/var/lib/corosync", At: "/var/lib/corosync"}, sandbox.Bind{From: dir + "/hosts", At: "/etc/hosts"})
+		}
 		if err := sandbox.Node(limited, at, binds); err != nil {
 			return fail("haobox demo service: %s: %v", name, err)
+		}
+		if onCorosync {
+			if err := t.joinCorosync(limited, self, name); err != nil {
+				return fail("haobox demo service: %s: %v", name, err)
+			}
 		}
 	}
 	err = sandbox.Init(ctx, []sandbox.Program{
@@ -284,6 +339,16 @@ func (t tool) node(ctx context.Context, dir, name, address string) error {
 		return fail("haobox demo service: %s: %v", name, err)
 	}
 	return nil
+}
+
+// joinCorosync is what an administrator does first on a node.
+func (t tool) joinCorosync(ctx context.Context, self, name string) error {
+	var out strings.Builder
+	res, err := t.env.Runner.Run(ctx, platform.Cmd{Path: self, Args: []string{"cman_tool", "join", "-w", "-n", name}, Stdout: &out, Stderr: &out})
+	if err == nil && !res.OK() {
+		err = fmt.Errorf("cman_tool join: exit status %d: %s", res.ExitCode, strings.TrimSpace(out.String()))
+	}
+	return err
 }
 
 // powerOff is the simulated z/VM's logoff of a guest: the network is gone first,
@@ -352,7 +417,7 @@ func (x *scene) killWeb(m *member) int {
 // dumpLogs helps who must find out why the story stopped.
 func (x *scene) dumpLogs(to io.Writer) {
 	for _, m := range x.nodes {
-		for _, f := range []string{"node.err", "fenced.err", "rgmanager.err"} {
+		for _, f := range []string{"node.err", "fenced.err", "rgmanager.err", "var/log/cluster/corosync.log"} {
 			text, _ := os.ReadFile(filepath.Join(m.dir, f))
 			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 			for _, l := range lines[max(0, len(lines)-12):] {
