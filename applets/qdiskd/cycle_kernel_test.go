@@ -3,24 +3,18 @@
 package qdiskd
 
 import (
-	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/haobox/haobox/internal/clusterconf"
-	"github.com/haobox/haobox/internal/cmdtest"
 	"github.com/haobox/haobox/internal/quorumdisk"
 	"github.com/haobox/haobox/platform/blockdev"
 	"github.com/haobox/haobox/platform/blockdev/looptest"
-	"github.com/haobox/haobox/platform/corosync/corotest"
 )
 
 // counted counts the calls of a disk.
@@ -128,106 +122,6 @@ func BenchmarkCycle(b *testing.B) {
 	b.ReportMetric(float64(cpu()-before)/float64(n)/1e6, "cpu-ms/op")
 	b.ReportMetric(float64(d.reads)/float64(n), "reads/op")
 	b.ReportMetric(float64(d.writes)/float64(n), "writes/op")
-}
-
-// maxLocked is the goal for what the daemon holds in memory, in KiB.
-const maxLocked = 12 << 10
-
-// TestProcess_FollowsTheManual is chapter 7.1 with a loop device in the place of
-// the DASD: mkqdisk, a label in cluster.conf, qdiskd as a process on a real
-// corosync, and corosync-quorumtool that shows the device alive and voting.
-func TestProcess_FollowsTheManual(t *testing.T) {
-	t.Parallel()
-	corotest.Need(t)
-	binary := cmdtest.Build(t, "../..", ".")
-	dev, _ := looptest.New(t, 1<<20, 4096)
-	label := fmt.Sprint("QD", os.Getpid())
-	if out, err := exec.Command(binary, "mkqdisk", "-y", "-c", dev, "-l", label).CombinedOutput(); err != nil {
-		t.Fatalf("mkqdisk: %v\n%s", err, out)
-	}
-	c := corotest.Start(t, corotest.Options{Nodes: 1, Quorum: []string{"expected_votes: 3", "device {", "model: test", "votes: 1", "timeout: 10000", "sync_timeout: 2000", "}"}})
-	n := c.Nodes[0]
-	conf := filepath.Join(n.Dir, "cluster.conf")
-	if err := os.WriteFile(conf, []byte(`<cluster name="corotest" config_version="1">
-<cman expected_votes="3"/>
-<logging to_logfile="no" to_syslog="no"/>
-<clusternodes><clusternode name="n1" nodeid="1"/><clusternode name="n2" nodeid="2"/></clusternodes>
-<quorumd label="`+label+`" tko="4"><heuristic program="file:/proc/self"/></quorumd>
-</cluster>
-`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := n.Command(binary, "qdiskd", "-f", "--no-reboot")
-	cmd.Env = append(os.Environ(), clusterconf.PathVariable+"="+conf)
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		if t.Failed() {
-			t.Logf("qdiskd:\n%s", &log)
-		}
-	})
-	c.Eventually("the device is alive and votes", func() error {
-		out, err := n.Command("corosync-quorumtool", "-s").CombinedOutput()
-		select {
-		case err := <-ended:
-			t.Fatalf("qdiskd ends: %v", err)
-		default:
-		}
-		text := string(out)
-		if !strings.Contains(text, "A,V,NMW") || !strings.Contains(text, "Quorate:          Yes") || !strings.Contains(text, "Total votes:      2") {
-			return fmt.Errorf("%v:\n%s", err, text)
-		}
-		return nil
-	})
-	out, err := n.Command(binary, "cman_tool", "status").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "\nQuorum device votes: 1\nTotal votes: 2\n") {
-		t.Errorf("cman_tool status: %v\n%s", err, out)
-	}
-	// nsenter(1) became the daemon.
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var locked, resident int
-	for line := range strings.Lines(string(status)) {
-		f := strings.Fields(line)
-		switch {
-		case strings.HasPrefix(line, "VmLck:"):
-			locked, _ = strconv.Atoi(f[1])
-		case strings.HasPrefix(line, "VmRSS:"):
-			resident, _ = strconv.Atoi(f[1])
-		}
-	}
-	t.Logf("resident %d KiB; address space under lock-on-fault %d KiB", resident, locked)
-	if locked == 0 {
-		t.Error("its memory is not locked")
-	}
-	if resident > maxLocked {
-		t.Errorf("%d KiB resident, the goal is %d", resident, maxLocked)
-	}
-	if policy, err := unix.SchedGetAttr(cmd.Process.Pid, 0); err != nil || policy.Policy != unix.SCHED_RR {
-		t.Errorf("scheduling: %+v, %v", policy, err)
-	}
-	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("qdiskd ends: %v", err)
-	}
-	d, err := blockdev.Open(dev, blockdev.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if s, err := quorumdisk.ReadStatus(d, 1); err != nil || s.State != quorumdisk.StateNone || s.Updater != 1 {
-		t.Errorf("the slot is not released: %+v, %v", s, err)
-	}
 }
 
 // TestDisk_Refused: what qdiskd says of disks that it can not use.

@@ -89,6 +89,10 @@ func Probe(path string) (Found, error) {
 			return
 		}
 		defer d.Close()
+		if d.Size() == 0 {
+			done <- answer{err: fmt.Errorf("read %s: the device is empty: %w", path, quorumdisk.ErrShort)}
+			return
+		}
 		h, err := quorumdisk.Probe(d)
 		done <- answer{Found{Paths: []string{path}, Sector: d.SectorSize(), Header: h}, err}
 	}()
