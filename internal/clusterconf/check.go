@@ -14,8 +14,6 @@ import (
 const (
 	// minQdiskToken is the shortest explicit token that qdiskd works with.
 	minQdiskToken = 10 * time.Second
-	// maxQdiskNode is the last node that has a slot on a quorum disk (qdisk(5)).
-	maxQdiskNode = 16
 	// minTKO is the shortest patience that qdiskd does not call too low.
 	minTKO = 4
 	// maxMethods and maxDevices are how many of each are used (fenced(8)).
@@ -145,11 +143,6 @@ func (v *validator) quorumDisk(c *Config) {
 			if n.Votes != 1 {
 				v.err(n.Elem, "votes", "the node has %d votes, so the votes of the quorum disk can not be found out: set votes of quorumd, or one vote for every node", n.Votes)
 			}
-		}
-	}
-	for _, n := range c.Nodes {
-		if n.ID > maxQdiskNode {
-			v.err(n.Elem, "nodeid", "the node has the number %d: a quorum disk has room for the nodes 1 to %d", n.ID, maxQdiskNode)
 		}
 	}
 	if c.Totem.TokenSet && c.Totem.Token < minQdiskToken {
