@@ -104,10 +104,14 @@ type recorder struct {
 // open joins a group on a node through a new process.
 func (c *Cluster) open(t *testing.T, id cluster.NodeID, group string) *recorder {
 	t.Helper()
-	return c.openHook(t, id, group, nil)
+	r := &recorder{}
+	c.join(t, r, id, group)
+	return r
 }
 
-func (c *Cluster) openHook(t *testing.T, id cluster.NodeID, group string, hook func(cluster.Event)) *recorder {
+// join fills a recorder, which may have a hook, and joins with it. Events can
+// come before join returns.
+func (c *Cluster) join(t *testing.T, r *recorder, id cluster.NodeID, group string) {
 	t.Helper()
 	e, err := c.Open(id)
 	if err != nil {
@@ -117,14 +121,13 @@ func (c *Cluster) openHook(t *testing.T, id cluster.NodeID, group string, hook f
 	if got := e.Local().ID; got != id {
 		t.Fatalf("local node %d, want %d", got, id)
 	}
-	r := &recorder{t: t, name: fmt.Sprintf("node %d", id), engine: e, hook: hook}
+	r.t, r.name, r.engine = t, fmt.Sprintf("node %d", id), e
 	r.mu.Lock() // group is set before the first event is looked at
 	r.group, err = e.Join(group, r.deliver)
 	r.mu.Unlock()
 	if err != nil {
 		t.Fatalf("join on node %d: %v", id, err)
 	}
-	return r
 }
 
 func (r *recorder) deliver(ev cluster.Event) {
@@ -806,8 +809,9 @@ type replicated struct {
 
 func (c *Cluster) replica(t *testing.T, id cluster.NodeID) *replicated {
 	t.Helper()
-	p := &replicated{m: &machine{}}
-	p.recorder = c.openHook(t, id, "haobox:state", func(ev cluster.Event) { p.step(ev) })
+	p := &replicated{recorder: &recorder{}, m: &machine{}}
+	p.hook = p.step
+	c.join(t, p.recorder, id, "haobox:state")
 	// Quorum comes from another source; Step is for one at a time.
 	if _, err := p.engine.Watch(func(ev cluster.Event) {
 		p.mu.Lock()
