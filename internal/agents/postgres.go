@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -40,7 +41,68 @@ func (p postgres) server(c *Call) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &server{kill: p.kill, pid: pidRoot + "/postgres-8/" + inst + ".pid", programs: []string{"postgres", "postmaster"}}, nil
+	s := &server{kill: p.kill, pid: pidRoot + "/postgres-8/" + inst + ".pid", programs: []string{"postgres", "postmaster"}}
+	s.own = func(c *Call) []int { return p.inData(c, s) }
+	return s, nil
+}
+
+// inData lists the server's processes that work in the data folder. Each child
+// of postmaster leads a process group of its own, and outlives a postmaster that
+// was killed until it looks for it: on a shared disk it would write beside the
+// server that was started elsewhere.
+func (p postgres) inData(c *Call, s *server) []int {
+	words, err := options(c, "postmaster_options")
+	if err != nil {
+		return nil
+	}
+	dir := dataFolder(words)
+	if dir == "" {
+		dir = dataDirectory(c)
+	}
+	if dir == "" {
+		return nil
+	}
+	data, err := c.Env.FS.Stat(dir)
+	if err != nil {
+		return nil // nothing can be written to a folder that is not there
+	}
+	var out []int
+	for _, proc := range Processes(c) {
+		exe, err := c.Env.FS.Readlink(procFile(proc.PID, "exe"))
+		if err != nil || !s.ours(exe) || !Alive(c, proc.PID) {
+			continue
+		}
+		if cwd, err := c.Env.FS.Stat(procFile(proc.PID, "cwd")); err == nil && os.SameFile(cwd, data) {
+			out = append(out, proc.PID)
+		}
+	}
+	return out
+}
+
+// dataDirectory is the last data_directory of the configuration file, or "".
+// Files that it includes are not read.
+func dataDirectory(c *Call) string {
+	text, err := readLimited(c, c.Param("config_file"), 1<<20)
+	if err != nil {
+		return ""
+	}
+	dir := ""
+	for line := range strings.Lines(string(text)) {
+		rest, ok := strings.CutPrefix(strings.TrimSpace(line), "data_directory")
+		if !ok {
+			continue
+		}
+		value := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "="))
+		if value, ok = strings.CutPrefix(value, "'"); !ok {
+			continue
+		}
+		// A quote in the value is doubled; a comment may follow the last one.
+		value = strings.ReplaceAll(value, "''", "\x00")
+		if value, _, ok = strings.Cut(value, "'"); ok {
+			dir = strings.ReplaceAll(value, "\x00", "'")
+		}
+	}
+	return dir
 }
 
 func (p postgres) verify(_ context.Context, c *Call) error {

@@ -278,6 +278,44 @@ func TestServer_StopEndsLeftovers(t *testing.T) {
 	}
 }
 
+// TestPostgres_Leftovers: children of a killed postmaster lead process groups of
+// their own; what works in the data folder is the server's.
+func TestPostgres_Leftovers(t *testing.T) {
+	t.Parallel()
+	for name, params := range map[string][]Param{
+		"by option": {{"config_file", "/etc/pg.conf"}, {"postmaster_options", "-D /data"}},
+		"by file":   {{"config_file", "/data/postgresql.conf"}},
+	} {
+		m := newMachine(t)
+		m.file("/etc/pg.conf", "port = 1\n")
+		m.file("/data/postgresql.conf", "data_directory = '/other'\n#data_directory = '/none'\n data_directory='/data'\t# isn't it\n")
+		m.file("/other/x", "")
+		m.file("/run/x.pid", "77\n")
+		for pid, dir := range map[int]string{78: "/data", 79: "/other", 80: "/data"} {
+			exe := "/usr/lib/postgresql/15/bin/postgres"
+			if pid == 80 {
+				exe = "/usr/bin/psql"
+			}
+			m.process(pid, exe, "S", pid)
+			if err := os.Symlink(filepath.Join(m.env.Root, dir), filepath.Join(m.env.Root, procFile(pid, "cwd"))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := &Call{Env: m.env.Env, Type: "postgres-8", Name: "p", Params: params}
+		s, err := postgres{m.kill(SIGKILL)}.server(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.pid = "/run/x.pid"
+		if err := s.end(t.Context(), c, step{SIGTERM, time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		if Alive(c, 78) || !Alive(c, 79) || !Alive(c, 80) {
+			t.Errorf("%s: alive after stop: child %v, other server %v, client %v", name, Alive(c, 78), Alive(c, 79), Alive(c, 80))
+		}
+	}
+}
+
 func TestInstanceFile(t *testing.T) {
 	t.Parallel()
 	for name, ok := range map[string]bool{
