@@ -460,8 +460,16 @@ func (m mounter) stop(ctx context.Context, c *Call) error {
 		if c.Bool("force_unmount") {
 			m.force(ctx, c, here, try)
 		}
-		pause := umountPause
-		c.Poll(ctx, 50*time.Millisecond, pause, func() bool { return c.Bool("force_unmount") && len(Users(c, here, m.PID)) == 0 })
+		c.Poll(ctx, 50*time.Millisecond, umountPause, func() bool {
+			if !c.Bool("force_unmount") || len(Users(c, here, m.PID)) > 0 {
+				return false
+			}
+			// A process that ends can not be seen here any more a moment
+			// before it lets go of its files, and one that looks at the files
+			// of others holds them for that long.
+			o, err := c.Exec(ctx, umountLimit, "umount", point)
+			return err != nil || o.OK()
+		})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

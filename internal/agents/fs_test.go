@@ -237,6 +237,30 @@ func TestMounters_SelfFence(t *testing.T) {
 	}
 }
 
+// TestMounters_BusyForAMoment: the process that held the file system is gone
+// from /proc, but the kernel has not let go yet. Each umount fails until it has.
+func TestMounters_BusyForAMoment(t *testing.T) {
+	t.Parallel()
+	env := table(t, "51 1 8:1 / /m rw - ext4 /dev/sdz1 rw\n")
+	env.Env.FS = blockFS{env.Env.FS}
+	calls := 0
+	env.Runner.Programs["umount"] = platformtest.Program{Do: func(context.Context, platform.Cmd) (platform.Result, error) {
+		if calls++; calls < 10 {
+			return platform.Result{ExitCode: 32}, nil
+		}
+		write(t, env, "proc/self/mountinfo", "")
+		return platform.Result{}, nil
+	}}
+	write(t, env, "proc/77/comm", "db\n")
+	if err := os.Symlink("/m/data", filepath.Join(env.Root, "proc/77/cwd")); err != nil {
+		t.Fatal(err)
+	}
+	a := FS(Machine{Kill: func(int, int) error { return os.RemoveAll(filepath.Join(env.Root, "proc/77")) }})
+	if got := do(t, env, a, RGManager, "stop", 0, "mountpoint=/m", "device=/dev/sdz1", "force_unmount=1"); got != OK || calls != 10 {
+		t.Errorf("status %d after %d calls of umount:\n%s", got, calls, env.Stdout)
+	}
+}
+
 // TestGuard_Stuck: a program in an uninterruptible wait does not hold an agent.
 func TestGuard_Stuck(t *testing.T) {
 	t.Parallel()
