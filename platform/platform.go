@@ -73,6 +73,12 @@ type Cmd struct {
 	// Grace is the time between SIGTERM and SIGKILL to the process group when
 	// the limit or the context ends it; 0 means SIGKILL at once.
 	Grace time.Duration
+	// Contained puts the program into a control group of its own where the
+	// machine lets us make one (cgroups(7), version 2), so that SIGKILL also
+	// finds what has left the process group and the session and has lost its
+	// parent. Elsewhere it does nothing. What the program leaves behind when it
+	// ends by itself goes on.
+	Contained bool
 	// Private gives the program mount, network and process namespaces of its
 	// own, in which it is process 1 (namespaces(7)), and ends it with this
 	// process: what it starts, mounts and configures is gone when it ends.
@@ -109,7 +115,8 @@ type Runner interface {
 type Process interface {
 	PID() int
 	// Signal sends sig to the program's process group. SIGKILL also goes to
-	// its descendants in groups and sessions of their own.
+	// its descendants in groups and sessions of their own, and, with
+	// Cmd.Contained, to all that it has started.
 	Signal(sig os.Signal) error
 	// Wait returns when the program has ended. Call it once.
 	Wait() (Result, error)

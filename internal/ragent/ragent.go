@@ -322,7 +322,7 @@ func (r *Runner) timeout(j Job, limit time.Duration) {
 // of its lines without logging them itself.
 func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool) Result {
 	out := &agents.LineWriter{Line: func(line string) { r.line(j, line, native) }}
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout, cmd.Stderr, cmd.Contained = out, out, true
 	// The limit is kept here, not by the runner: a program in an
 	// uninterruptible wait does not go when it is killed.
 	limit := j.Limit()

@@ -3,6 +3,7 @@ package ragent
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -290,7 +291,13 @@ func TestRun_NativeChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The words are only seen where the program is no script.
-	b.env.Runner.Programs = map[string]platformtest.Program{"self": {Result: platform.Result{ExitCode: 6}, Stdout: "<warning> w\n<notice> n\n"}}
+	b.env.Runner.Programs = map[string]platformtest.Program{"self": {Do: func(_ context.Context, cmd platform.Cmd) (platform.Result, error) {
+		if !cmd.Contained {
+			t.Error("what the agent starts can escape")
+		}
+		_, err := io.WriteString(cmd.Stdout, "<warning> w\n<notice> n\n")
+		return platform.Result{ExitCode: 6}, err
+	}}}
 	b.Env.Runner = b.env.Runner
 	got := b.Run(t.Context(), Job{Type: "fs", Name: "x", Program: "fs.sh", Action: "start", Environ: []string{"OCF_RESKEY_name=x"}})
 	if got.Exit != 6 || got.InProcess {

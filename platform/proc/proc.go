@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,25 @@ func (Runner) Start(ctx context.Context, cmd platform.Cmd) (platform.Process, er
 	if cmd.Limit > 0 {
 		ctx, cancel = context.WithTimeout(ctx, cmd.Limit)
 	}
+	p := &process{cancel: cancel, grace: cmd.Grace}
+	if cmd.Contained {
+		p.group = newCgroup()
+	}
+	err := p.start(ctx, cmd)
+	if err != nil && p.group != nil {
+		// Kernels before 5.7 and emulators can not start it there.
+		p.group.release(false)
+		p.group = nil
+		err = p.start(ctx, cmd)
+	}
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+	}
+	return p, nil
+}
+
+func (p *process) start(ctx context.Context, cmd platform.Cmd) error {
 	c := exec.CommandContext(ctx, cmd.Path)
 	if len(cmd.Args) > 0 {
 		c.Args = cmd.Args
@@ -44,19 +64,20 @@ func (Runner) Start(ctx context.Context, cmd platform.Cmd) (platform.Process, er
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if cmd.Private {
 		if err := private(c.SysProcAttr); err != nil {
-			cancel()
-			return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+			return err
 		}
 	}
+	if p.group != nil {
+		p.group.join(c.SysProcAttr)
+	}
 	c.WaitDelay = outputGrace
-	p := &process{cmd: c, cancel: cancel, grace: cmd.Grace}
 	c.Cancel = p.end
+	p.cmd = c
 	if err := c.Start(); err != nil {
-		cancel()
-		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+		return err
 	}
 	p.started = time.Now()
-	return p, nil
+	return nil
 }
 
 type process struct {
@@ -64,6 +85,8 @@ type process struct {
 	cancel  context.CancelFunc
 	grace   time.Duration
 	started time.Time
+	group   *cgroup // or nil
+	killed  atomic.Bool
 	// ended is written by exec's watcher before Wait returns.
 	ended bool
 }
@@ -75,11 +98,22 @@ func (p *process) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("send %v to process %d: not a signal of this system", sig, p.PID())
 	}
-	// Once it was waited for, its number may be another process's.
-	if s == syscall.SIGKILL && p.cmd.Process.Signal(syscall.Signal(0)) == nil {
-		return killTree(p.PID())
+	if s != syscall.SIGKILL {
+		return syscall.Kill(-p.PID(), s)
 	}
-	return syscall.Kill(-p.PID(), s)
+	p.killed.Store(true)
+	// Once it was waited for, its number may be another process's.
+	var err error
+	if p.cmd.Process.Signal(syscall.Signal(0)) == nil {
+		err = killTree(p.PID())
+	} else {
+		err = syscall.Kill(-p.PID(), s)
+	}
+	if p.group != nil {
+		// The tree as well: what a session manager has moved is not in there.
+		err = errors.Join(err, p.group.kill())
+	}
+	return err
 }
 
 // end is called by os/exec when the context is done.
@@ -92,13 +126,21 @@ func (p *process) end() error {
 	err := p.Signal(syscall.SIGTERM)
 	// The group is killed after the grace even if its leader went at once:
 	// what it left behind was asked to go as well.
-	time.AfterFunc(p.grace, func() { _ = p.Signal(syscall.SIGKILL) })
+	time.AfterFunc(p.grace, func() {
+		_ = p.Signal(syscall.SIGKILL)
+		if p.group != nil {
+			p.group.release(true)
+		}
+	})
 	return err
 }
 
 func (p *process) Wait() (platform.Result, error) {
 	defer p.cancel()
 	err := p.cmd.Wait()
+	if p.group != nil && (!p.ended || p.grace <= 0) { // else it is for end
+		p.group.release(p.killed.Load())
+	}
 	res := platform.Result{Elapsed: time.Since(p.started), TimedOut: p.ended, ExitCode: -1}
 	if st := p.cmd.ProcessState; st != nil {
 		res.ExitCode = st.ExitCode()

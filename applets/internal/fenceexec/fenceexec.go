@@ -93,7 +93,7 @@ func (r Runner) Run(ctx context.Context, s method.Start) method.Ended {
 	}
 	out := &output{hide: s.Hide, name: path.Base(s.Agent), debugf: r.Debugf}
 	res, err := r.Env.Runner.Run(ctx, platform.Cmd{Path: file, Args: []string{s.Agent}, Stdin: bytes.NewReader(s.Stdin),
-		Stdout: out, Stderr: out, Limit: s.Limit, Grace: grace})
+		Stdout: out, Stderr: out, Limit: s.Limit, Grace: grace, Contained: true})
 	out.end()
 	switch {
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

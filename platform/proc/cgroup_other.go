@@ -1,0 +1,16 @@
+//go:build !linux
+
+package proc
+
+import "syscall"
+
+// cgroup exists on Linux only.
+type cgroup struct{}
+
+func newCgroup() *cgroup { return nil }
+
+func (*cgroup) join(*syscall.SysProcAttr) {}
+
+func (*cgroup) kill() error { return nil }
+
+func (*cgroup) release(bool) {}
