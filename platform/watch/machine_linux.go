@@ -20,6 +20,9 @@ import (
 type Config struct {
 	// MountInfo is the mount table; "" means /proc/self/mountinfo.
 	MountInfo string
+	// MountsEvery is how often the mount table is read without being told;
+	// 0 means 1 s.
+	MountsEvery time.Duration
 	// Units calls changed with the name of each unit whose state changed, and
 	// with "" when some changes may have been missed, until ctx is done or it
 	// fails. nil: units are not watched.
@@ -47,8 +50,8 @@ type machine struct {
 	procs   map[int32]process // pidfd to its key
 	links   map[int32]bool    // interface index: it has a carrier
 	net     int               // netlink socket, -1 if none
-	mounts  *os.File
-	present map[string]bool // mount points that are there
+	mounts  int               // the mount table, -1 if it is not open
+	present map[string]bool   // mount points that are there
 
 	done   chan struct{}
 	cancel context.CancelFunc
@@ -68,8 +71,11 @@ func Open(cfg Config) (Watcher, error) {
 	if cfg.MountInfo == "" {
 		cfg.MountInfo = "/proc/self/mountinfo"
 	}
+	if cfg.MountsEvery == 0 {
+		cfg.MountsEvery = mountsEvery
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &machine{pending: newPending(), cfg: cfg, ep: -1, wake: -1, net: -1, targets: map[string][]Target{},
+	m := &machine{pending: newPending(), cfg: cfg, ep: -1, wake: -1, net: -1, mounts: -1, targets: map[string][]Target{},
 		byName: map[Target]map[string]bool{}, procs: map[int32]process{}, links: map[int32]bool{},
 		done: make(chan struct{}), ctx: ctx, cancel: cancel}
 	var err error
@@ -164,27 +170,26 @@ func (m *machine) begin(key string, t *Target) error {
 		}
 		return nil
 	case Mount:
-		if m.mounts == nil {
-			f, err := os.Open(m.cfg.MountInfo)
+		if m.mounts < 0 {
+			// The kernel keeps the number of the last change that was told
+			// with the open file, and the first poll of it takes the event. An
+			// os.File would be polled by Go's runtime, too.
+			fd, err := unix.Open(m.cfg.MountInfo, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
-				return err
+				return &os.PathError{Op: "open", Path: m.cfg.MountInfo, Err: err}
 			}
-			m.mounts = f
-			// Level-triggered POLLPRI is cleared by the next read(2) of the
-			// poll itself: the kernel compares a counter per open file.
-			if err := m.wait(int(f.Fd()), unix.EPOLLPRI); err != nil {
-				f.Close()
-				m.mounts = nil
+			if err := m.wait(fd, unix.EPOLLPRI); err != nil {
+				unix.Close(fd)
 				return fmt.Errorf("%s: %w", m.cfg.MountInfo, err)
 			}
+			m.mounts = fd
 		}
-		// Read each time: what was mounted before this call is in it.
-		present, err := mountPoints(m.cfg.MountInfo)
-		if err != nil {
+		// Read each time: what was mounted before this call is in it. What
+		// others lost since the last time is told to them.
+		if err := m.readMounts(); err != nil {
 			return err
 		}
-		m.present = present
-		if !present[t.Name] {
+		if !m.present[t.Name] {
 			m.add(key)
 		}
 	case Unit:
@@ -254,8 +259,8 @@ func over(fd int32) bool {
 	return n > 0 || err != nil
 }
 
-// mountsEvery is how often the mount table is read without being told: of
-// several changes within a millisecond the last was seen to go untold.
+// mountsEvery is how often the mount table is read without being told. Ours:
+// nothing is known to go untold, and the read takes some ten microseconds.
 const mountsEvery = time.Second
 
 func (m *machine) run() {
@@ -263,7 +268,7 @@ func (m *machine) run() {
 	events := make([]unix.EpollEvent, 64)
 	buf := make([]byte, 1<<16)
 	for {
-		n, err := unix.EpollWait(m.ep, events, int(mountsEvery.Milliseconds()))
+		n, err := unix.EpollWait(m.ep, events, int(m.cfg.MountsEvery.Milliseconds()))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -272,8 +277,8 @@ func (m *machine) run() {
 			m.mu.Unlock()
 			return
 		}
-		if n == 0 && m.mounts != nil {
-			m.readMounts()
+		if n == 0 && m.mounts >= 0 {
+			_ = m.readMounts() // told to all if it fails
 		}
 		for _, ev := range events[:max(n, 0)] {
 			switch p, isProcess := m.procs[ev.Fd]; {
@@ -283,8 +288,8 @@ func (m *machine) run() {
 			case isProcess: // the number was another process's a moment ago
 			case int(ev.Fd) == m.net:
 				m.readNet(buf)
-			case m.mounts != nil && int(ev.Fd) == int(m.mounts.Fd()):
-				m.readMounts()
+			case int(ev.Fd) == m.mounts:
+				_ = m.readMounts()
 			}
 		}
 		m.mu.Unlock()
@@ -376,11 +381,11 @@ func decodeAddr(b []byte) (a netip.Addr, flags uint32, ok bool) {
 }
 
 // readMounts finds out which mounts have gone.
-func (m *machine) readMounts() {
+func (m *machine) readMounts() error {
 	now, err := mountPoints(m.cfg.MountInfo)
 	if err != nil {
 		m.fireKind(Mount)
-		return
+		return err
 	}
 	for t := range m.byName {
 		if t.Kind == Mount && m.present[t.Name] && !now[t.Name] {
@@ -388,6 +393,7 @@ func (m *machine) readMounts() {
 		}
 	}
 	m.present = now
+	return nil
 }
 
 // mountPoints reads the fifth field of each line, with its octal escapes.
@@ -471,10 +477,7 @@ func (m *machine) release() {
 	for fd := range m.procs {
 		m.endProcess(fd)
 	}
-	if m.mounts != nil {
-		m.mounts.Close()
-	}
-	for _, fd := range []int{m.net, m.wake, m.ep} {
+	for _, fd := range []int{m.mounts, m.net, m.wake, m.ep} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -162,6 +162,50 @@ func TestMounts(t *testing.T) {
 	expect(t, w, "fs:never")
 }
 
+// TestMounts_EachIsTold: no change goes untold, however fast they come, also
+// while more is asked for. The table is not read without being told here.
+func TestMounts_EachIsTold(t *testing.T) {
+	t.Parallel()
+	testskip.IfEmulated(t, "mounts need the real system calls")
+	if os.Geteuid() != 0 {
+		t.Fatal("not root; mounting needs it")
+	}
+	w := open(t, watch.Config{MountsEvery: 24 * time.Hour})
+	a, b := t.TempDir(), t.TempDir()
+	mount := func(dir string) {
+		t.Helper()
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	umount := func(dir string) {
+		t.Helper()
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 200 {
+		mount(a)
+		set(t, w, "fs:a", watch.Target{Kind: watch.Mount, Name: a})
+		mount(b)
+		set(t, w, "fs:b", watch.Target{Kind: watch.Mount, Name: b})
+		umount(b)
+		umount(a)
+		set(t, w, "fs:b", watch.Target{Kind: watch.Mount, Name: "/"})
+		told := map[string]bool{}
+		for !told["fs:a"] {
+			select {
+			case <-w.Changed():
+				for _, k := range w.Take() {
+					told[k] = true
+				}
+			case <-time.After(limit):
+				t.Fatalf("told of %v only", told)
+			}
+		}
+	}
+}
+
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	tell := make(chan string)
