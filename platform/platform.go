@@ -42,6 +42,10 @@ const AppletKey = "applet"
 // ("daemon", "local4"); it is no part of the text.
 const FacilityKey = "syslog_facility"
 
+// FieldsKey is a log attribute that says, with any value, that attributes of
+// records are fields of the journal and no part of the text.
+const FieldsKey = "fields_only"
+
 // Clock is the only source of time for code that waits. Intervals are taken
 // between two Now values, which carry the monotonic reading. Safe for
 // concurrent use.

@@ -31,7 +31,8 @@ func guard(ctx context.Context, env platform.Env, args []string, o options) erro
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 	words := slices.Clone(args)
-	if !o.foreground {
+	// Under systemd it stays in the foreground without that, and logs once.
+	if !o.foreground && env.Getenv("NOTIFY_SOCKET") == "" {
 		words = append(words, "-f")
 	}
 	p, err := env.Runner.Start(ctx, platform.Cmd{Path: "/proc/self/exe", Args: words,

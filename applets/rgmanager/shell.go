@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ type shell struct {
 
 	engine   cluster.Engine
 	group    cluster.Group
+	name     string // this node's; nothing that reads it runs before join
 	core     *rgm.Core
 	rules    restree.Rules
 	set      *restree.Set // of the newest configuration that the core got
@@ -89,7 +91,7 @@ func (s *shell) start(ctx context.Context) error {
 	s.d.OnStop(func() { s.pool.close(endAgents) })
 	s.pool = &pool{s: s, ctx: agentCtx, pause: s.pause(), all: map[uint64]*agentRun{}, runner: ragent.Runner{
 		Env: s.d.Env, Dir: restree.AgentDir, Native: func(t string) *agents.Agent { return s.native.byType[t] },
-		Log: func(level slog.Level, text string) { s.d.Line(level, text) },
+		Log: s.agentLine,
 	}}
 	var err error
 	if s.watch, err = newWatching(s); err != nil {
@@ -154,6 +156,7 @@ func (s *shell) join(e cluster.Engine) error {
 		return err
 	}
 	s.group = group
+	s.name = name
 	s.core = rgm.New(rgm.Options{Self: group.Self(), Name: name, Kept: kept, SkipInit: s.o.skipInit, Pause: s.pause(), Debug: true})
 	if _, err := e.Watch(func(ev cluster.Event) { s.d.Loop.Post(func() { s.event(ev) }) }); err != nil {
 		return err
@@ -277,15 +280,30 @@ func (s *shell) execute(actions []rgm.Action) {
 	}
 }
 
+// log writes a line of the core. The journal gets what it is about as fields.
 func (s *shell) log(a rgm.Log) {
-	attrs := []slog.Attr{}
+	name := s.name
+	if a.Node != s.group.Self().Node {
+		name = strconv.Itoa(int(a.Node))
+		if n := s.d.Conf().NodeByID(int(a.Node)); n != nil {
+			name = n.Name
+		}
+	}
+	attrs := []slog.Attr{slog.String("node", name)}
 	if a.Service != "" {
 		attrs = append(attrs, slog.String("service", a.Service))
 	}
-	if a.Node != 0 {
-		attrs = append(attrs, slog.Uint64("node", uint64(a.Node)))
-	}
 	s.d.Line(a.Level, a.Text, attrs...)
+}
+
+// agentLine writes a line about the run of an agent. Any goroutine.
+func (s *shell) agentLine(j ragent.Job, level slog.Level, text string) {
+	s.line(level, j.Service, j.Type+":"+j.Name, text)
+}
+
+// line writes a line about a resource on this node.
+func (s *shell) line(level slog.Level, service, resource, text string) {
+	s.d.Line(level, text, slog.String("node", s.name), slog.String("service", service), slog.String("resource", resource))
 }
 
 func (s *shell) changed(a rgm.Changed) {

@@ -3,6 +3,8 @@
 package rgmanager
 
 import (
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -125,7 +127,8 @@ func (x *watching) follow(service string) {
 
 func (x *watching) set(key string, t []watch.Target) {
 	if err := x.w.Set(key, t); err != nil {
-		x.s.d.Debugf("%v", err)
+		_, resource, _ := strings.Cut(key, "\n")
+		x.s.line(slog.LevelDebug, x.byKey[key], resource, err.Error())
 	}
 }
 
@@ -202,7 +205,7 @@ func (x *watching) found(all map[string][]int) {
 			if len(t) > 0 && !slices.Equal(t, x.processes[key]) {
 				x.processes[key] = t
 				x.set(key, t)
-				x.s.d.Debugf("watching the processes of %s: %v", n.ID(), all[n.ID()])
+				x.s.line(slog.LevelDebug, x.byKey[key], n.ID(), fmt.Sprintf("watching the processes of %s: %v", n.ID(), all[n.ID()]))
 			}
 		}
 	}
@@ -229,7 +232,7 @@ func (x *watching) fired(key string) {
 	delete(x.processes, key)
 	_, resource, _ := strings.Cut(key, "\n")
 	x.s.metrics.seen(now, service)
-	x.s.d.Debugf("something happened to %s of %s; checking it", resource, service)
+	x.s.line(slog.LevelDebug, service, resource, fmt.Sprintf("something happened to %s of %s; checking it", resource, service))
 	x.s.step(rgm.Check{Service: service, Resource: resource})
 	x.s.d.Loop.After(again, func() {
 		if x.byKey[key] == service {

@@ -46,6 +46,8 @@ type Job struct {
 	// Type and Name of the resource; Program is the agent's file name in the
 	// agent directory, "ip.sh".
 	Type, Name, Program string
+	// Service is the full name of the service that the resource belongs to.
+	Service string
 	// Action, the check level, and the node to migrate to.
 	Action string
 	Depth  int
@@ -74,6 +76,11 @@ func FromCall(c restree.Call, dir string) Job {
 		Others: n.Resource.Incarnations, Timeout: c.Timeout, Enforced: c.Enforced,
 		Silent: c.Action == "status" && n.State != restree.Started,
 	}
+	top := n
+	for top.Parent != nil {
+		top = top.Parent
+	}
+	j.Service = top.ID()
 	if n.State == restree.Started || n.State == restree.Failed {
 		j.Others = max(j.Others-1, 0)
 	}
@@ -149,15 +156,15 @@ type Runner struct {
 	// Self is this program, to run our agents as children; "" means
 	// /proc/self/exe.
 	Self string
-	// Log gets the messages, with "[type] " in front of those of agents; nil
-	// means Env.Log.
-	Log func(level slog.Level, text string)
+	// Log gets the messages about a job, with "[type] " in front of those of
+	// agents; nil means Env.Log.
+	Log func(j Job, level slog.Level, text string)
 }
 
-func (r *Runner) log(level slog.Level, format string, args ...any) {
+func (r *Runner) log(j Job, level slog.Level, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if r.Log != nil {
-		r.Log(level, text)
+		r.Log(j, level, text)
 		return
 	}
 	if r.Env.Log != nil {
@@ -172,7 +179,7 @@ func (r *Runner) Run(ctx context.Context, j Job) Result {
 	res := r.dispatch(ctx, j)
 	res.Elapsed = r.Env.Clock.Now().Sub(start)
 	if res.Exit != agents.OK && !j.Silent {
-		r.log(agents.LevelNotice, `%s on %s "%s" returned %d (%s)`, j.Action, j.Type, j.Name, res.Exit, Text(res.Exit))
+		r.log(j, agents.LevelNotice, `%s on %s "%s" returned %d (%s)`, j.Action, j.Type, j.Name, res.Exit, Text(res.Exit))
 	}
 	return res
 }
@@ -187,12 +194,12 @@ func (r *Runner) dispatch(ctx context.Context, j Job) Result {
 	case r.exists(file):
 		return r.child(ctx, j, platform.Cmd{Path: r.Env.FS.Path(file), Args: r.words(file, j), Env: j.Environ}, false)
 	default:
-		r.log(slog.LevelError, "%s of %s:%s: there is no agent %s", j.Action, j.Type, j.Name, file)
+		r.log(j, slog.LevelError, "%s of %s:%s: there is no agent %s", j.Action, j.Type, j.Name, file)
 		return Result{Exit: agents.NotInstalled}
 	}
 	c, err := r.call(ours, j)
 	if err != nil {
-		r.log(slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
+		r.log(j, slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
 		return Result{Exit: agents.Generic}
 	}
 	if ours.InProcess != nil && ours.InProcess(c) {
@@ -271,7 +278,7 @@ func (r *Runner) call(a *agents.Agent, j Job) (*agents.Call, error) {
 	if j.Target != "" {
 		c.Args = []string{j.Target}
 	}
-	c.Log = func(level slog.Level, text string) { r.log(level, "[%s] %s", j.Type, text) }
+	c.Log = func(level slog.Level, text string) { r.log(j, level, "[%s] %s", j.Type, text) }
 	return c, nil
 }
 
@@ -289,7 +296,7 @@ func (r *Runner) inside(ctx context.Context, a *agents.Agent, c *agents.Call, j 
 		code := agents.Generic
 		defer func() {
 			if p := recover(); p != nil {
-				r.log(slog.LevelError, "[%s] %s of %s:%s: the agent broke off: %v", j.Type, j.Action, j.Type, j.Name, p)
+				r.log(j, slog.LevelError, "[%s] %s of %s:%s: the agent broke off: %v", j.Type, j.Action, j.Type, j.Name, p)
 			}
 			done <- code
 		}()
@@ -309,13 +316,13 @@ func (r *Runner) inside(ctx context.Context, a *agents.Agent, c *agents.Call, j 
 	case <-done:
 		return Result{Exit: agents.Generic, InProcess: true, TimedOut: true}
 	case <-grace:
-		r.log(slog.LevelError, "Task %s of %s:%s did not end when told to", j.Action, j.Type, j.Name)
+		r.log(j, slog.LevelError, "Task %s of %s:%s did not end when told to", j.Action, j.Type, j.Name)
 		return Result{Exit: agents.Generic, InProcess: true, TimedOut: true, Stuck: true}
 	}
 }
 
 func (r *Runner) timeout(j Job, limit time.Duration) {
-	r.log(slog.LevelError, "%s on %s:%s timed out after %d seconds", j.Action, j.Type, j.Name, int(limit/time.Second))
+	r.log(j, slog.LevelError, "%s on %s:%s timed out after %d seconds", j.Action, j.Type, j.Name, int(limit/time.Second))
 }
 
 // child runs a program. native says that it is ours and puts levels in front
@@ -330,7 +337,7 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	defer stop()
 	p, err := r.Env.Runner.Start(context.WithoutCancel(ctx), cmd)
 	if err != nil {
-		r.log(slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
+		r.log(j, slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
 		return Result{Exit: agents.Generic}
 	}
 	type end struct {
@@ -344,7 +351,7 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	}()
 	defer func() {
 		if n := out.Close(); n > 0 {
-			r.log(slog.LevelWarn, "[%s] %d more lines of output were dropped", j.Type, n)
+			r.log(j, slog.LevelWarn, "[%s] %d more lines of output were dropped", j.Type, n)
 		}
 	}()
 	select {
@@ -353,10 +360,10 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	case <-expired:
 		r.timeout(j, limit)
 	case <-ctx.Done():
-		r.log(slog.LevelWarn, "%s on %s:%s is broken off: %v", j.Action, j.Type, j.Name, context.Cause(ctx))
+		r.log(j, slog.LevelWarn, "%s on %s:%s is broken off: %v", j.Action, j.Type, j.Name, context.Cause(ctx))
 	}
 	if err := p.Signal(os.Kill); err != nil {
-		r.log(slog.LevelDebug, "kill process group %d of %s on %s:%s: %v", p.PID(), j.Action, j.Type, j.Name, err)
+		r.log(j, slog.LevelDebug, "kill process group %d of %s on %s:%s: %v", p.PID(), j.Action, j.Type, j.Name, err)
 	}
 	grace, stopGrace := r.Env.Clock.After(killWait)
 	defer stopGrace()
@@ -364,7 +371,7 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	case e := <-done:
 		return Result{Exit: agents.Generic, TimedOut: true, Signal: e.res.Signal}
 	case <-grace:
-		r.log(slog.LevelError, "Task %s PID %d did not exit after SIGKILL", j.Action, p.PID())
+		r.log(j, slog.LevelError, "Task %s PID %d did not exit after SIGKILL", j.Action, p.PID())
 		return Result{Exit: agents.Generic, TimedOut: true, Stuck: true}
 	}
 }
@@ -372,10 +379,10 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 func (r *Runner) ended(j Job, res platform.Result, err error) Result {
 	switch {
 	case err != nil:
-		r.log(slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
+		r.log(j, slog.LevelError, "%s of %s:%s: %v", j.Action, j.Type, j.Name, err)
 		return Result{Exit: agents.Generic}
 	case res.Signal != 0:
-		r.log(slog.LevelError, "%s on %s:%s was ended by signal %d", j.Action, j.Type, j.Name, res.Signal)
+		r.log(j, slog.LevelError, "%s on %s:%s was ended by signal %d", j.Action, j.Type, j.Name, res.Signal)
 		return Result{Exit: agents.Generic, Signal: res.Signal}
 	case res.ExitCode < 0:
 		return Result{Exit: agents.Generic}
@@ -401,7 +408,7 @@ func (r *Runner) line(j Job, line string, native bool) {
 	if !native {
 		who += ":" + j.Name
 	}
-	r.log(level, "[%s] %s", who, text)
+	r.log(j, level, "[%s] %s", who, text)
 }
 
 // cutLevel splits "<err> text".

@@ -73,7 +73,7 @@ func newBench(t *testing.T, text string) bench {
 	log := &journal{}
 	real := env.Env
 	real.Runner = proc.Runner{}
-	return bench{&Runner{Env: real, Dir: "/agents", Log: log.log}, dir, log, env}
+	return bench{&Runner{Env: real, Dir: "/agents", Log: func(_ Job, l slog.Level, text string) { log.log(l, text) }}, dir, log, env}
 }
 
 func bad(action string) Job {
@@ -434,7 +434,7 @@ func TestFromCall(t *testing.T) {
 	}
 	got := jobs[1]
 	want := Job{
-		Type: "ip", Name: "192.0.2.1/24", Program: "ip.sh", Action: "start", Timeout: 20 * time.Second, Enforced: true,
+		Type: "ip", Name: "192.0.2.1/24", Program: "ip.sh", Action: "start", Service: "service:web", Timeout: 20 * time.Second, Enforced: true,
 		Params: []agents.Param{{Name: "address", Value: "192.0.2.1/24"}, {Name: "monitor_link", Value: "1"}, {Name: "nfslock", Value: "1"}},
 		Environ: []string{"OCF_RESKEY_address=192.0.2.1/24", "OCF_RESKEY_monitor_link=1", "OCF_RESKEY_nfslock=1",
 			"OCF_RESKEY_RGMANAGER_meta_refcnt=0", "OCF_RESKEY_RGMANAGER_meta_timeout=0", "OCF_RESOURCE_INSTANCE=ip:192.0.2.1/24",

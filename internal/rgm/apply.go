@@ -111,7 +111,7 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 				}
 			}
 			if n.Joined || n.Quorate {
-				s.log(0, LevelInfo, nil, "State change: %s DOWN", n.Name)
+				s.logNode(0, n.ID, LevelInfo, "State change: %s DOWN", n.Name)
 			}
 			n.Member, n.Joined, n.Quorate, n.Leaving, n.Safe = false, false, false, false, false
 			n.GoneRing, n.Gone = m.ring, reason
@@ -176,7 +176,7 @@ func (s *state) applyJoin(m joinMsg) {
 		if o.ID == n.ID {
 			s.log(o.ID, LevelInfo, nil, "State change: Local UP")
 		} else if o.alive() {
-			s.log(o.ID, LevelInfo, nil, "State change: %s UP", n.Name)
+			s.logNode(o.ID, n.ID, LevelInfo, "State change: %s UP", n.Name)
 		}
 	}
 	for _, r := range s.ordered() {
@@ -361,7 +361,7 @@ func (s *state) applyLeaving() {
 	s.cause = "node " + n.Name + " leaves"
 	for _, o := range s.nodes {
 		if o.alive() && o.ID != n.ID {
-			s.log(o.ID, LevelNotice, nil, "Member %d shutting down", n.ID)
+			s.logNode(o.ID, n.ID, LevelNotice, "Member %d shutting down", n.ID)
 		}
 	}
 }

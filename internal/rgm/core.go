@@ -199,7 +199,18 @@ func (c *Core) log(level slog.Level, service, format string, args ...any) {
 	if level < LevelInfo && !c.opt.Debug {
 		return
 	}
-	c.do(Log{Level: level, Text: fmt.Sprintf(format, args...), Service: service, Node: c.self.Node})
+	c.logNode(0, level, service, fmt.Sprintf(format, args...))
+}
+
+// logNode writes a line that is about a node, 0 for this one.
+func (c *Core) logNode(about cluster.NodeID, level slog.Level, service, text string) {
+	if level < LevelInfo && !c.opt.Debug {
+		return
+	}
+	if about == 0 {
+		about = c.self.Node
+	}
+	c.do(Log{Level: level, Text: text, Service: service, Node: about})
 }
 
 // engine takes an event of the cluster engine.
@@ -300,7 +311,7 @@ func (m machine) Apply(from cluster.Member, b []byte) {
 		if errors.Is(err, ErrVersion) {
 			if !c.sent["version"] {
 				c.sent["version"] = true
-				c.log(LevelErr, "", "rgmanager of node %d is not heard: %v", from.Node, err)
+				c.logNode(from.Node, LevelErr, "", fmt.Sprintf("rgmanager of node %d is not heard: %v", from.Node, err))
 			}
 		} else {
 			c.log(LevelErr, "", "%v", err)
@@ -412,7 +423,7 @@ func (c *Core) collect() {
 	s := c.st
 	for _, n := range s.notes {
 		if n.node == 0 || n.node == c.self.Node {
-			c.log(n.level, n.service, "%s", n.text)
+			c.logNode(n.about, n.level, n.service, n.text)
 		}
 	}
 	for _, r := range s.replies {

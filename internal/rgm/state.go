@@ -137,7 +137,8 @@ type state struct {
 
 // note is a line for the log of one node, or of all for 0.
 type note struct {
-	node    cluster.NodeID
+	node    cluster.NodeID // whose log it is for, 0: everybody's
+	about   cluster.NodeID // the node that it is about, 0: whose log it is
 	level   slog.Level
 	text    string
 	service string
@@ -222,6 +223,12 @@ func (s *state) log(at cluster.NodeID, level slog.Level, r *record, format strin
 		n.service = r.Name
 	}
 	s.notes = append(s.notes, n)
+}
+
+// logNode is log about another node.
+func (s *state) logNode(at, about cluster.NodeID, level slog.Level, format string, args ...any) {
+	s.log(at, level, nil, format, args...)
+	s.notes[len(s.notes)-1].about = about
 }
 
 // lowest is the node that speaks for all.

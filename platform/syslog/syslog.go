@@ -26,6 +26,7 @@ type Handler struct {
 	facility string
 	attrs    []slog.Attr
 	prefix   string
+	fields   bool
 }
 
 // NewHandler returns a handler; stderr decides between journal and syslog.
@@ -36,8 +37,9 @@ func NewHandler(stderr *os.File) *Handler {
 // Enabled reports true from slog.LevelInfo on.
 func (h *Handler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
 
-// WithAttrs adds attributes; platform.AppletKey sets the tag and
-// platform.FacilityKey the facility, which is daemon without it.
+// WithAttrs adds attributes; platform.AppletKey sets the tag,
+// platform.FacilityKey the facility, which is daemon without it, and
+// platform.FieldsKey keeps the attributes out of the text.
 func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	n := *h
 	n.attrs = append([]slog.Attr(nil), h.attrs...)
@@ -48,6 +50,9 @@ func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 			continue
 		case platform.FacilityKey:
 			n.facility = a.Value.String()
+			continue
+		case platform.FieldsKey:
+			n.fields = true
 			continue
 		}
 		a.Key = h.prefix + a.Key
@@ -72,7 +77,11 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 		attrs = append(attrs, a)
 		return true
 	})
-	h.sink.send(h.tag, facility(h.facility), r.Level, r.Message, attrs)
+	text := r.Message
+	if !h.fields {
+		text = Text(text, attrs)
+	}
+	h.sink.send(h.tag, facility(h.facility), r.Level, text, attrs)
 	return nil
 }
 
@@ -104,7 +113,7 @@ type writer interface {
 	write(tag string, facility int, l slog.Level, text string) error
 }
 
-func (s *sink) send(tag string, facility int, l slog.Level, msg string, attrs []slog.Attr) {
+func (s *sink) send(tag string, facility int, l slog.Level, text string, attrs []slog.Attr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stderr != nil && stderrIsJournal(s.stderr) {
@@ -112,7 +121,7 @@ func (s *sink) send(tag string, facility int, l slog.Level, msg string, attrs []
 		for _, a := range attrs {
 			fields[fieldName(a.Key)] = a.Value.Resolve().String()
 		}
-		if journal.Send(Text(msg, attrs), journalPriority(l), fields) == nil {
+		if journal.Send(text, journalPriority(l), fields) == nil {
 			return
 		}
 	}
@@ -120,7 +129,7 @@ func (s *sink) send(tag string, facility int, l slog.Level, msg string, attrs []
 		s.out, s.opened = dial(), true
 	}
 	if s.out != nil {
-		_ = s.out.write(tag, facility, l, Text(msg, attrs))
+		_ = s.out.write(tag, facility, l, text)
 	}
 }
 

@@ -87,7 +87,7 @@ func (l *Log) setup(c *clusterconf.Config) {
 	if l.debug {
 		l.fileLevel = slog.LevelDebug
 	}
-	l.sys = l.env.Log.With(platform.AppletKey, l.name, platform.FacilityKey, how.Facility)
+	l.sys = l.env.Log.With(platform.AppletKey, l.name, platform.FacilityKey, how.Facility, platform.FieldsKey, true)
 }
 
 // level is the lowest level that a priority of cluster.conf(5) lets through.
