@@ -6,7 +6,8 @@
 // process 1 of their namespaces:
 //
 //	sandbox.Stage("/mnt", netip.MustParsePrefix("172.17.16.254/24")) // the stage
-//	sandbox.Plug("v1", pid)                                           // the stage, for a node
+//	sandbox.Plug("v1", mac, pid)                                      // the stage, for a node
+//	sandbox.NewHost("c1", mac, address)                               // the stage, for a client
 //	sandbox.Node(ctx, address, binds)                                 // the node
 //	sandbox.Init(ctx, programs)                                       // the node
 //
@@ -95,11 +96,18 @@ func configure(name string, at netip.Prefix) error {
 	return nil
 }
 
-// Plug connects the node whose process 1 has the number pid here: its eth0 to
-// port, an interface of the stage.
-func Plug(port string, pid int) error {
+// Plug connects the node whose process 1 has the number pid here: its eth0, with
+// the hardware address mac, to port, an interface of the stage. A cable that port
+// had before is taken away.
+func Plug(port string, mac net.HardwareAddr, pid int) error {
+	return plug(port, mac, netlink.NsPid(pid))
+}
+
+// plug connects eth0 of a namespace, which netlink takes as a process number or
+// an open file (veth(4)).
+func plug(port string, mac net.HardwareAddr, namespace any) error {
 	_ = Unplug(port)
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: cable, PeerNamespace: netlink.NsPid(pid)}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port}, PeerName: cable, PeerHardwareAddr: mac, PeerNamespace: namespace}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make the cable %s: %w", port, err)
 	}
@@ -229,6 +237,22 @@ func Init(ctx context.Context, programs []Program) error {
 			}
 		}
 	}
+}
+
+// Fits reports why a folder is no place for files of so many bytes, among them
+// programs (mount(8), "noexec"); nil means that it is one.
+func Fits(dir string, bytes uint64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return &os.PathError{Op: "look at", Path: dir, Err: err}
+	}
+	switch {
+	case st.Flags&unix.ST_NOEXEC != 0:
+		return fmt.Errorf("%s: no program may be run there (noexec)", dir)
+	case st.Bavail*uint64(st.Bsize) < bytes:
+		return fmt.Errorf("%s: %w", dir, unix.ENOSPC)
+	}
+	return nil
 }
 
 // Loop makes a file a block device. The device is gone when the file returned
