@@ -23,12 +23,29 @@ func (t tool) demo() *cli.Command {
 	return c
 }
 
-// story prints a demonstration: lines with the time since its start.
+// story prints a demonstration: lines with the time since its start. One
+// goroutine at a time tells.
 type story struct {
 	out   io.Writer
 	start time.Time
 	now   func() time.Time
+	// live: a terminal, where a line may be taken back; color: it may have colours.
+	live, color bool
+
+	waits   time.Time // since when, zero: it does not
+	pending bool      // a line of waiting stands on the terminal
 }
+
+// waitShown is after what time of waiting the story says what for. Ours.
+const waitShown = 300 * time.Millisecond
+
+// Control sequences of a terminal (ECMA-48): CUU and so on are not needed.
+const (
+	clearLine = "\r\x1b[K"
+	bold      = "\x1b[1m"
+	faint     = "\x1b[2m"
+	plain     = "\x1b[m"
+)
 
 // tell prints what happened now, by whom.
 func (s *story) tell(who, format string, args ...any) {
@@ -37,11 +54,46 @@ func (s *story) tell(who, format string, args ...any) {
 
 // at prints what happened at a time.
 func (s *story) at(when time.Time, who, format string, args ...any) {
+	s.rest()
 	fmt.Fprintf(s.out, "%8.3f s  %-12s %s\n", when.Sub(s.start).Seconds(), who, fmt.Sprintf(format, args...))
+}
+
+// paint is a text in a colour, if there are any.
+func (s *story) paint(color, text string) string {
+	if !s.color {
+		return text
+	}
+	return color + text + plain
+}
+
+// waiting shows, on a terminal, for what the story waits. It is called again and
+// again, until rest.
+func (s *story) waiting(what string) {
+	now := s.now()
+	if s.waits.IsZero() {
+		s.waits = now
+	}
+	if !s.live || now.Sub(s.waits) < waitShown {
+		return
+	}
+	s.pending = true
+	fmt.Fprint(s.out, clearLine+s.paint(faint, fmt.Sprintf("%8.1f s  %-12s %s", now.Sub(s.start).Seconds(), "...", "waiting until "+what)))
+}
+
+// rest takes back what waiting has shown.
+func (s *story) rest() {
+	s.waits = time.Time{}
+	if s.pending {
+		fmt.Fprint(s.out, clearLine)
+	}
+	s.pending = false
 }
 
 // show prints a line that somebody said, below the one told.
 func (s *story) show(line string) { fmt.Fprintf(s.out, "%10s  %12s | %s\n", "", "", line) }
 
 // heading starts a part of the story.
-func (s *story) heading(text string) { fmt.Fprintf(s.out, "\n%s\n\n", text) }
+func (s *story) heading(text string) {
+	s.rest()
+	fmt.Fprintf(s.out, "\n%s\n\n", s.paint(bold, text))
+}

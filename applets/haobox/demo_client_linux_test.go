@@ -37,7 +37,7 @@ func TestClient_LossesAndReturn(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			c := newClient("http://192.0.2.1/", platform.SystemClock{})
+			c := newClient("http://192.0.2.1/", platform.SystemClock{}, nil)
 			c.probes = tc.probes
 			lost, back := c.since(at(tc.from))
 			if lost != tc.lost || !back.Equal(tc.back) {
@@ -63,7 +63,9 @@ func TestStory_Table(t *testing.T) {
 		"  act                                detected after  fenced after  back after  requests lost\n" +
 		"  start                                           -             -     1.500 s              -\n" +
 		"  frozen                                    2.000 s       4.000 s     5.000 s            466\n" +
-		"  nothing                                         -             -           -              0\n"
+		"  nothing                                         -             -           -              0\n\n" +
+		"  All from the start of the act. Detected: rgmanager of CNODE2, asked every 10 ms, shows the fault.\n" +
+		"  Fenced: the agent has seen CNODE1 off. Back: the first answer after the last lost request.\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}

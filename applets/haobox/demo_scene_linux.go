@@ -1,9 +1,12 @@
 package haobox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +32,10 @@ const (
 	// lookEvery is the time between two looks at the service's state: how exact
 	// "detected after" is.
 	lookEvery = 10 * time.Millisecond
+	// actLimit bounds a wait of the story, and serviceLimit all of it. Ours: real
+	// daemons on a machine that has other things to do.
+	actLimit     = time.Minute
+	serviceLimit = 4 * time.Minute
 	// stayTime is how long the story looks on while nothing is to happen.
 	stayTime = 2 * time.Second
 )
@@ -72,9 +79,10 @@ type scene struct {
 	private bool
 	// corosync: the nodes have corosync, and not the embedded engine.
 	corosync bool
-	outer    string // the stage's process number outside
-	vm       string // address of the simulated z/VM
-	address  string // address and port of the web server
+	outer    string        // the stage's process number outside
+	host     *sandbox.Host // the client's, if it is private
+	vm       string        // address of the simulated z/VM
+	address  string        // address and port of the web server
 	device   string
 	web      webServer
 	missing  []string
@@ -87,11 +95,18 @@ type scene struct {
 	seen []sight
 }
 
-// sight is a change of the service's state.
+// sight is what rgmanager of CNODE2 shows from a time on.
 type sight struct {
 	at    time.Time
 	state int
 	owner string
+	// lost: CNODE1 is no member, or has no rgmanager.
+	lost bool
+}
+
+// same reports whether nothing has changed but the time.
+func (s sight) same(as sight) bool {
+	return s.state == as.state && s.owner == as.owner && s.lost == as.lost
 }
 
 // without notes something that this story lacks.
@@ -102,8 +117,11 @@ func (x *scene) without(format string, args ...any) {
 // tell tells the story.
 func (x *scene) tell(ctx context.Context, o serviceOptions) error {
 	x.story = &story{out: x.env.Stdout, now: x.env.Clock.Now, start: x.env.Clock.Now()}
+	if f, ok := x.env.Stdout.(*os.File); ok && proc.IsTerminal(f) && x.env.Getenv("TERM") != "dumb" {
+		x.story.live, x.story.color = true, x.env.Getenv("NO_COLOR") == "" // no-color.org
+	}
 	x.nodes = x.members(o.nodes)
-	acting, cancel := context.WithTimeout(ctx, demoLimit)
+	acting, cancel := context.WithTimeout(ctx, serviceLimit)
 	defer cancel()
 	// Processes and goroutines outlive the acts if the cluster is kept.
 	living, end := context.WithCancel(ctx)
@@ -330,7 +348,12 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 		what += ", its pages on " + x.device + " (ext4)"
 	}
 	s.tell("service", "ZHA_WEBSERVICE: %s", what)
-	asks := newClient("http://"+x.address+"/index.html", x.env.Clock)
+	var dial func(context.Context, string, string) (net.Conn, error)
+	if x.host != nil {
+		dial = x.host.DialContext
+		s.tell("client", "a host of its own, 172.17.16.%d, asks http://%s/ every 10 ms", clientHost, x.address)
+	}
+	asks := newClient("http://"+x.address+"/index.html", x.env.Clock, dial)
 	n2, n1 := x.nodes[0], x.nodes[1]
 	var table []act
 
@@ -341,6 +364,7 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 		if err := x.boot(living, m); err != nil {
 			return err
 		}
+		s.tell(m.name, "boots: %s", x.daemons())
 		if err := x.eventually(ctx, "fenced of "+m.name+" answers", func() bool {
 			return m.fenced.Do(ctx, "GET", "/v1/domain", nil, nil) == nil
 		}); err != nil {
@@ -353,7 +377,10 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	}
 	_, back := asks.since(start)
 	table = append(table, act{name: "start of all nodes", start: start, back: back})
-	s.at(back, "client", "the first answer of http://%s/", x.address)
+	s.at(back, "client", "has the first answer of http://%s/", x.address)
+	if err := x.showNeighbour(n1); err != nil {
+		return err
+	}
 	if err := x.domain(ctx, n2); err != nil {
 		return err
 	}
@@ -372,10 +399,13 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	if n := x.killWeb(n2); n == 0 {
 		return errors.New("found no process of the web server on CNODE2")
 	}
-	if row.detected, err = x.detected(ctx, row.start); err != nil {
+	row.detected, err = x.noticed(ctx, "rgmanager sees that the web server is gone", row.start, func(s sight) bool {
+		return s.state != rgmctl.StateStarted || s.owner != n2.name
+	})
+	if err != nil {
 		return err
 	}
-	s.at(row.detected, "rgmanager", "CNODE2 sees it after %.3f s", row.detected.Sub(row.start).Seconds())
+	s.at(row.detected, "rgmanager", "shows that the service has failed, after %.3f s", row.detected.Sub(row.start).Seconds())
 	if err := x.ends(ctx, asks, n1, &row, &table); err != nil {
 		return err
 	}
@@ -384,8 +414,13 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	row = act{name: "CNODE1 frozen", start: x.env.Clock.Now()}
 	proc.StopTree(n1.proc.PID())
 	s.tell("CNODE1", "is frozen: its processes are there, and answer nobody")
+	row.detected, err = x.noticed(ctx, "the token is lost: CNODE1 has said nothing for too long", row.start, func(s sight) bool { return s.lost })
+	if err != nil {
+		return err
+	}
+	s.at(row.detected, "rgmanager", "shows that CNODE1 is gone, after %.3f s; the service waits for fenced", row.detected.Sub(row.start).Seconds())
 	var op fencing.Op
-	if err := x.eventually(ctx, "CNODE2 fences CNODE1", func() bool {
+	if err := x.eventually(ctx, "z/VM says that CNODE1 is off", func() bool {
 		var ops []fencing.Op
 		if n2.fenced.Do(ctx, "GET", "/v1/history", nil, &ops) != nil {
 			return false
@@ -398,9 +433,9 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	}); err != nil {
 		return err
 	}
-	row.detected, row.fenced = op.Start, op.End
-	s.at(op.Start, "CNODE2", "has heard nothing for %.3f s, and fences CNODE1", op.Start.Sub(row.start).Seconds())
-	s.at(op.End, "CNODE2", "%s says that CNODE1 is off, after %.3f s", op.Agent, op.End.Sub(op.Start).Seconds())
+	row.fenced = op.End
+	s.at(op.Start, "fenced", "CNODE%d fences CNODE1", op.Master)
+	s.at(op.End, "fenced", "%s has seen CNODE1 off, after %.3f s", op.Agent, op.End.Sub(op.Start).Seconds())
 	if err := x.ends(ctx, asks, n2, &row, &table); err != nil {
 		return err
 	}
@@ -415,6 +450,7 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 	if err := x.boot(living, n1); err != nil {
 		return err
 	}
+	s.tell(n1.name, "boots: %s", x.daemons())
 	if err := x.domain(ctx, n2); err != nil {
 		return err
 	}
@@ -422,7 +458,8 @@ func (x *scene) acts(ctx, living context.Context, all *sync.WaitGroup) error {
 		return err
 	}
 	s.tell("CNODE1", "has joined the fence domain; rgmanager runs there")
-	if err := x.env.Clock.Sleep(ctx, stayTime); err != nil {
+	stays := x.env.Clock.Now()
+	if err := x.eventually(ctx, "it is sure that nothing moves", func() bool { return x.env.Clock.Now().Sub(stays) > stayTime }); err != nil {
 		return err
 	}
 	if err := x.ends(ctx, asks, n2, &row, &table); err != nil {
@@ -463,8 +500,57 @@ func (x *scene) ends(ctx context.Context, asks *client, m *member, row *act, tab
 	} else {
 		row.back = back
 		x.story.at(back, "client", "is answered again by %s, after %.3f s; %d requests were lost", m.name, back.Sub(row.start).Seconds(), lost)
+		if err := x.showNeighbour(m); err != nil {
+			return err
+		}
 	}
 	*table = append(*table, *row)
+	return nil
+}
+
+// showNeighbour shows where the client sends what is for the service: what the
+// address's announcements have told it.
+func (x *scene) showNeighbour(m *member) error {
+	if x.host == nil {
+		return nil
+	}
+	mac, err := x.host.Neighbour(netip.MustParseAddr(serviceAddress))
+	if err != nil {
+		return fmt.Errorf("look at the client's neighbours: %w", err)
+	}
+	whose := "nobody's"
+	for _, n := range x.nodes {
+		if bytes.Equal(n.mac, mac) {
+			whose = n.name + "'s"
+		}
+	}
+	x.story.tell("client", "finds %s at %v, %s eth0", serviceAddress, mac, whose)
+	return nil
+}
+
+// daemons are what a node starts.
+func (x *scene) daemons() string {
+	if x.corosync {
+		return "corosync, fenced, rgmanager"
+	}
+	return "fenced, rgmanager"
+}
+
+// eventually looks again and again, at most for actLimit, and tells who watches
+// for what the story waits.
+func (x *scene) eventually(ctx context.Context, what string, look func() bool) error {
+	within, cancel := context.WithTimeout(ctx, actLimit)
+	defer cancel()
+	defer x.story.rest()
+	for !look() {
+		x.story.waiting(what)
+		switch err := x.env.Clock.Sleep(within, lookEvery); {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("waited for %v until %s", actLimit, what)
+		}
+	}
 	return nil
 }
 
@@ -513,13 +599,15 @@ func (x *scene) status(ctx context.Context, m *member) (st rgmctl.Status, servic
 	return st, st.Services[i], true
 }
 
-// watch notes the changes of the service's state as a node sees them.
+// watch notes the changes of what a node's rgmanager shows.
 func (x *scene) watch(ctx context.Context, m *member) {
 	last := sight{state: -1}
 	for x.env.Clock.Sleep(ctx, lookEvery) == nil {
 		st, s, ok := x.status(ctx, m)
-		now := sight{at: x.env.Clock.Now(), state: s.State, owner: st.NodeName(s.Owner)}
-		if !ok || now.state == last.state && now.owner == last.owner {
+		now := sight{at: x.env.Clock.Now(), state: s.State, owner: st.NodeName(s.Owner), lost: slices.ContainsFunc(st.Nodes, func(n rgmctl.Node) bool {
+			return n.Name == x.nodes[1].name && (!n.Online || !n.RGManager)
+		})}
+		if !ok || now.same(last) {
 			continue
 		}
 		last = now
@@ -529,18 +617,16 @@ func (x *scene) watch(ctx context.Context, m *member) {
 	}
 }
 
-// detected is when the service was no longer taken for well.
-func (x *scene) detected(ctx context.Context, from time.Time) (at time.Time, err error) {
-	err = x.eventually(ctx, "rgmanager sees that the web server is gone", func() bool {
+// noticed is when rgmanager first showed something after a time.
+func (x *scene) noticed(ctx context.Context, what string, from time.Time, is func(sight) bool) (at time.Time, err error) {
+	err = x.eventually(ctx, what, func() bool {
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		for _, s := range x.seen {
-			if s.at.After(from) && s.state != rgmctl.StateStarted {
-				at = s.at
-				return true
-			}
+		i := slices.IndexFunc(x.seen, func(s sight) bool { return s.at.After(from) && is(s) })
+		if i >= 0 {
+			at = x.seen[i].at
 		}
-		return false
+		return i >= 0
 	})
 	return at, err
 }

@@ -29,8 +29,10 @@ import (
 const (
 	// exitNoStage is the status of the stage that could not be set up.
 	exitNoStage = 3
-	// stageAddress is where the client and the simulated z/VM are.
+	// stageAddress is where the simulated z/VM is.
 	stageAddress = "172.17.16.254/24"
+	// clientHost is the last part of the client's address.
+	clientHost = 100
 	// serviceAddress is that of the manual's figure 1.
 	serviceAddress = "172.17.16.3"
 	// loopbackAddress stands for it where no address can be added.
@@ -38,6 +40,12 @@ const (
 	// engineVariable, which daemons read, and its value for corosync.
 	engineVariable = "HAOBOX_ENGINE"
 	corosyncEngine = "corosync"
+	// leastRoom is what the smaller story may write, in bytes; it is a tenth, most
+	// of it logs. Ours.
+	leastRoom = 4 << 20
+	// longestRoom is how long its folder may be: a socket's path has at most 107
+	// bytes (unix(7)), and this story adds "/d-0123456789/n1/r/haobox/rgmanager.sock".
+	longestRoom = 107 - 40
 	// mkfsLimit bounds making a file system of 16 MiB.
 	mkfsLimit = 20 * time.Second
 )
@@ -73,7 +81,7 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	run := ctx
 	if !o.keep {
 		var cancel context.CancelFunc
-		run, cancel = context.WithTimeout(ctx, demoLimit)
+		run, cancel = context.WithTimeout(ctx, serviceLimit)
 		defer cancel()
 	}
 	var errs strings.Builder
@@ -100,7 +108,7 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	case ctx.Err() != nil:
 		return errors.New("interrupted")
 	case res.TimedOut:
-		return fmt.Errorf("it took longer than %v", demoLimit)
+		return fmt.Errorf("it took longer than %v", serviceLimit)
 	case !res.OK():
 		return applet.Exit(exitFailed) // it said why
 	}
@@ -174,6 +182,12 @@ func (t tool) stage(ctx context.Context, dir string, o serviceOptions) error {
 	x.vm, _, _ = strings.Cut(stageAddress, "/")
 	x.address = serviceAddress + ":80"
 	x.web = x.chooseWeb()
+	host, err := sandbox.NewHost("c1", macOf(clientHost), netip.MustParsePrefix(fmt.Sprintf("172.17.16.%d/24", clientHost)))
+	if err != nil {
+		return fail("haobox demo service: make the client's host: %v", err)
+	}
+	defer host.Close()
+	x.host = host
 	if err := x.tell(ctx, o); err != nil {
 		return fail("haobox demo service: %v", err)
 	}
@@ -183,9 +197,9 @@ func (t tool) stage(ctx context.Context, dir string, o serviceOptions) error {
 // loopbackStory is the story without root: no namespaces, so one network for
 // both nodes, and nothing that is mounted.
 func (t tool) loopbackStory(ctx context.Context, self string, o serviceOptions, why string) error {
-	dir, err := os.MkdirTemp("", "d-") // short: a socket's path may have 107 bytes
+	dir, err := t.room()
 	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
+		return err
 	}
 	defer os.RemoveAll(dir)
 	port, err := freePort(loopbackAddress)
@@ -194,11 +208,34 @@ func (t tool) loopbackStory(ctx context.Context, self string, o serviceOptions, 
 	}
 	x := &scene{tool: t, self: self, dir: dir, vm: "127.0.0.1", address: loopbackAddress + ":" + port}
 	x.web = x.ownWeb()
-	x.without("namespaces: both nodes are processes on this machine's loopback interface (%s)", why)
-	x.without("the address %s as a resource: %s is everywhere already", serviceAddress, loopbackAddress)
-	x.without("the file system: only root can mount one")
+	x.without("namespaces: %s", why)
+	x.without("so the nodes are processes on the loopback interface, without a network each;")
+	x.without("the address %s as a resource: %s is on every node already;", serviceAddress, loopbackAddress)
+	x.without("the file system: only root can mount one;")
 	x.without("apache2 and nginx: the web server is the demo's own")
 	return x.tell(ctx, o)
+}
+
+// room makes a folder for the smaller story: where a few files have room, a
+// script may be run, and the path of a socket is short enough.
+func (t tool) room() (dir string, err error) {
+	var faults []string
+	for _, parent := range []string{os.TempDir(), t.env.Getenv("XDG_RUNTIME_DIR"), "/dev/shm", "/var/tmp"} {
+		if parent == "" {
+			continue
+		}
+		err := sandbox.Fits(parent, leastRoom)
+		if err == nil && len(parent) > longestRoom {
+			err = fmt.Errorf("%s: the name is too long for that of a socket", parent)
+		}
+		if err == nil {
+			if dir, err = os.MkdirTemp(parent, "d-"); err == nil {
+				return dir, nil
+			}
+		}
+		faults = append(faults, err.Error())
+	}
+	return "", fmt.Errorf("no folder for the story's files (TMPDIR can name one): %s", strings.Join(faults, "; "))
 }
 
 // freePort is a port that nobody listens on at the moment.
@@ -215,10 +252,15 @@ func freePort(address string) (string, error) {
 // member is a node of the story: a process, and what it has started.
 type member struct {
 	name, dir, port, address string
+	mac                      net.HardwareAddr
 	proc                     platform.Process
 	ended                    chan struct{}
 	rgmanager, fenced        ctl.Client
 }
+
+// macOf is a locally administered hardware address (IEEE 802, section 8.4) that
+// tells whose it is.
+func macOf(host int) net.HardwareAddr { return net.HardwareAddr{2, 0, 172, 17, 16, byte(host)} }
 
 // members: the first is the hub of the embedded engine, and never frozen.
 func (x *scene) members(n int) []*member {
@@ -228,7 +270,10 @@ func (x *scene) members(n int) []*member {
 		if i == 3 {
 			host = 4 // 172.17.16.3 is the service's
 		}
-		m := &member{name: fmt.Sprint("CNODE", i), dir: fmt.Sprint(x.dir, "/n", i), port: fmt.Sprint("v", i), address: fmt.Sprintf("172.17.16.%d/24", host)}
+		m := &member{
+			name: fmt.Sprint("CNODE", i), dir: fmt.Sprint(x.dir, "/n", i), port: fmt.Sprint("v", i),
+			address: fmt.Sprintf("172.17.16.%d/24", host), mac: macOf(host),
+		}
 		out = append(out, m)
 		dial := func(name string) func(context.Context) (net.Conn, error) {
 			return func(ctx context.Context) (net.Conn, error) {
@@ -272,7 +317,7 @@ func (x *scene) boot(ctx context.Context, m *member) error {
 		return err
 	}
 	if x.private {
-		return sandbox.Plug(m.port, m.proc.PID())
+		return sandbox.Plug(m.port, m.mac, m.proc.PID())
 	}
 	return nil
 }
@@ -314,7 +359,7 @@ func (t tool) node(ctx context.Context, dir, name, address string) error {
 		if err != nil {
 			return fail("haobox demo service: %v", err)
 		}
-		limited, cancel := context.WithTimeout(ctx, readyLimit)
+		limited, cancel := context.WithTimeout(ctx, actLimit)
 		defer cancel()
 		binds := []sandbox.Bind{{From: own + "/r", At: "/run"}, {From: own + "/var/log", At: "/var/log"}, {From: own + "/etc/cluster", At: "/etc/cluster"}}
 		onCorosync := t.env.Getenv(engineVariable) == corosyncEngine
@@ -379,6 +424,10 @@ func nodePID(dir, name string) (pid int, err error) {
 
 // serveFiles is the demo's own web server.
 func (t tool) serveFiles(ctx context.Context, address, dir string) error {
+	// A group of its own, by which the script ends it.
+	if err := syscall.Setpgid(0, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return fail("haobox demo service: make a process group: %v", err)
+	}
 	s := &http.Server{Addr: address, Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: readyLimit}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()

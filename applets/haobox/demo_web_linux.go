@@ -74,23 +74,29 @@ uwsgi_temp_path /run/nginx-4; scgi_temp_path /run/nginx-5; server { listen %s; r
 		}
 		// nginx writes over its environment, by which rgmanager finds the
 		// processes of a service; the shell that waits for it does not.
-		command = "/bin/sh -c '/usr/sbin/nginx -c " + conf + "; exit'"
+		command = "setsid /bin/sh -c '/usr/sbin/nginx -c " + conf + "; exit'"
 	default:
 		command = "'" + x.dir + "/bin/haobox' demo service-web " + x.address + " '" + root + "'"
 	}
 	const script = `#!/bin/sh
 P='%[1]s'
-alive() { grep -q '^State:.[^ZX]' "/proc/$(cat "$P" 2>/dev/null)/status" 2>/dev/null; }
+p=
+[ -f "$P" ] && read -r p <"$P"
+alive() {
+	[ -n "$p" ] && [ -r "/proc/$p/status" ] || return 1
+	while read -r k v x; do [ "$k" != State: ] || break; done <"/proc/$p/status" || return 1
+	[ "$v" != Z ] && [ "$v" != X ]
+}
 case $1 in
 start)
 	alive && exit 0
-	setsid %[2]s >/dev/null 2>&1 </dev/null &
+	%[2]s >/dev/null 2>&1 </dev/null &
 	echo $! >"$P";;
 stop)
-	[ -f "$P" ] || exit 0
-	kill -- -"$(cat "$P")" 2>/dev/null
+	[ -n "$p" ] || exit 0
+	kill -- -"$p" 2>/dev/null || kill "$p" 2>/dev/null
 	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do alive || break; sleep 0.1; done
-	kill -9 -- -"$(cat "$P")" 2>/dev/null
+	kill -9 -- -"$p" 2>/dev/null
 	rm -f "$P";;
 status) alive;;
 esac
