@@ -54,6 +54,11 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 		if m, err = decodeDone(r); err == nil {
 			s.applyService(cmd, m)
 		}
+	case cmdLooked:
+		var m doneMsg
+		if m, err = decodeDone(r); err == nil {
+			s.applyLooked(m)
+		}
 	case cmdRequest:
 		var m requestMsg
 		if m, err = decodeRequest(r); err == nil {
@@ -141,6 +146,7 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 		}
 		s.evaluate(n.ID, false)
 	}
+	s.lookGone()
 }
 
 // doubt: a node failed. Its part of the cluster may be quorate in its own eyes,
@@ -197,6 +203,7 @@ func (s *state) applyJoin(m joinMsg) {
 			s.ownerStopped(r, "does not run on "+n.Name+" any more")
 		case r.Owner == 0 && !r.Known && r.State != Failed && runs:
 			was := r.State
+			s.endTask(r)
 			r.Instance, r.Known = n.Instance, true
 			s.set(r, func() {
 				r.State, r.Owner, r.Flags = Started, n.ID, withPartial(r.Flags, slices.Contains(m.partial, r.Name))
@@ -219,7 +226,7 @@ func withPartial(f Flags, partial bool) Flags {
 
 // endTask forgets what the owner had to do, and what should have followed.
 func (s *state) endTask(r *record) {
-	r.Task = noTask
+	s.endLook(r)
 	s.answer(r, Again)
 	r.endWalk()
 }
@@ -325,6 +332,7 @@ func (s *state) applySafe(m safeMsg) {
 			s.decide(Decision{Service: r.Name, From: Failed, To: Stopped, Why: s.cause})
 		}
 	}
+	s.lookGone()
 	s.evaluate(n.ID, false)
 }
 
@@ -343,12 +351,14 @@ func (s *state) leftIsEnough(n *node) bool {
 // applyAssume: a member of the cluster whose rgmanager is not there runs nothing
 // from before.
 func (s *state) applyAssume(id cluster.NodeID) {
-	n := s.node(id)
-	if n == nil || n.Known || n.Member {
-		return
+	if n := s.node(id); n != nil && !n.Known && !n.Member {
+		s.assume(id, "rgmanager does not run on "+n.Name)
 	}
-	n.Known = true
-	s.cause = "rgmanager does not run on " + n.Name
+}
+
+func (s *state) assume(id cluster.NodeID, cause string) {
+	s.node(id).Known = true
+	s.cause = cause
 	s.evaluate(id, false)
 }
 
@@ -404,7 +414,9 @@ func (s *state) applyService(cmd command, m doneMsg) {
 	case cmdFail:
 		if r.State == Started && r.Task == noTask && r.Flags&Frozen == 0 {
 			s.cause = "status check of " + r.Name + " failed"
-			s.stop(r, thenRecover, Error)
+			if !s.look(r, 0) {
+				s.stop(r, thenRecover, Error)
+			}
 		}
 	case cmdPartial:
 		if r.State == Started {

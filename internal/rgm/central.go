@@ -210,9 +210,12 @@ func (t *trigger) fits(ev trigger) bool {
 // serviceEvent is what central processing does when a service changed; true if
 // it did anything.
 func (s *state) serviceEvent(c Service) bool {
+	if c.State == Recover {
+		return false // its events came when it was stopped
+	}
 	before := len(s.changes)
 	final := s.fire(trigger{Class: classService, Service: c.Name, ServiceState: int(c.State), ServiceOwner: int(c.Owner)})
-	if final || c.State == Recover {
+	if final {
 		return len(s.changes) > before
 	}
 	// A stop of a service with a number of exclusiveness of 2 or more does not

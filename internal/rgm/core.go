@@ -190,6 +190,11 @@ func (c *Core) Wake(checks bool) (at time.Time, any bool) {
 			}
 		}
 	}
+	for _, l := range c.locals {
+		if l.job != nil && l.job.why == forLook {
+			add(l.lookSince.Add(LookLimit))
+		}
+	}
 	return at, any
 }
 
@@ -311,7 +316,7 @@ func (m machine) Apply(from cluster.Member, b []byte) {
 		if errors.Is(err, ErrVersion) {
 			if !c.sent["version"] {
 				c.sent["version"] = true
-				c.logNode(from.Node, LevelErr, "", fmt.Sprintf("rgmanager of node %d is not heard: %v", from.Node, err))
+				c.logNode(from.Node, LevelErr, "", fmt.Sprintf("rgmanager of %s is not heard: %v; install the same haobox on all nodes", c.st.nodeName(from.Node), err))
 			}
 		} else {
 			c.log(LevelErr, "", "%v", err)
@@ -330,7 +335,11 @@ func (m machine) Restore(b []byte, replaced bool) {
 	st, err := restore(b)
 	if err != nil {
 		c.refused = fmt.Errorf("the state of the group: %w", err)
-		c.log(LevelErr, "", "%v; rgmanager ends", c.refused)
+		what := ""
+		if errors.Is(err, ErrVersion) {
+			what = ": install the haobox that the other nodes have, or stop their rgmanagers first"
+		}
+		c.log(LevelErr, "", "%v; rgmanager ends%s", c.refused, what)
 		return
 	}
 	c.worthy = false
@@ -412,6 +421,12 @@ func (c *Core) applied(b []byte) {
 	case cmdDone, cmdFail, cmdPartial, cmdChanged:
 		if m, err := decodeDone(r); err == nil {
 			if l := c.locals[m.service]; l != nil && l.epoch == m.epoch {
+				l.reported(cmd)
+			}
+		}
+	case cmdLooked:
+		if m, err := decodeDone(r); err == nil {
+			if l := c.locals[m.service]; l != nil && l.lookEpoch == m.epoch {
 				l.reported(cmd)
 			}
 		}
@@ -575,6 +590,9 @@ func (c *Core) housekeeping() {
 	if names := c.st.names(unknown); names != c.waitsFor {
 		if c.waitsFor = names; names != "" {
 			c.log(LevelNotice, "", "Services wait until rgmanager runs on %s, or it is known to be off", names)
+			if idle := c.idleNames(); idle != "" {
+				c.log(LevelNotice, "", "If you know that nothing of them runs there, say so: haobox idle %s", idle)
+			}
 		}
 	}
 	for _, id := range unknown {
@@ -590,6 +608,18 @@ func (c *Core) housekeeping() {
 			break
 		}
 	}
+}
+
+// idleNames are the nodes that a person can vouch for: members of the cluster,
+// but not of the group. For others there is fence_ack_manual.
+func (c *Core) idleNames() string {
+	var ids []cluster.NodeID
+	for _, id := range c.st.unknownNodes() {
+		if n := c.st.node(id); !n.Member && slices.Contains(c.members, id) {
+			ids = append(ids, id)
+		}
+	}
+	return c.st.names(ids)
 }
 
 func (c *Core) warnDomains(p *policy) {
@@ -613,6 +643,8 @@ func (c *Core) client(ev Client) {
 		c.do(Reply{ID: ev.ID, Result: NoQuorum})
 	case !c.current() || c.phase != phaseReady || c.shutdown != nil:
 		c.do(Reply{ID: ev.ID, Result: Again})
+	case ev.Request.Kind == AssumeIdleRequest && !slices.Contains(c.members, ev.Request.Target):
+		c.do(Reply{ID: ev.ID, Result: NoNode}) // fence_ack_manual is for those
 	default:
 		c.asked[ev.ID] = true
 		c.command("", requestMsg{ev.ID, ev.Request}.encode(unix(c.now)))

@@ -19,6 +19,7 @@ const (
 	forAdopt                   // check of what a former process left
 	forDisowned                // it is not ours to run any more
 	forUpdate                  // condstop, condstart of a new configuration
+	forLook                    // does a guest run here, which is another node's or nobody's
 )
 
 // local is a service on this node.
@@ -45,10 +46,13 @@ type local struct {
 	// initDone: it was stopped once, checked is when the last check began.
 	initDone bool
 	// looked is the life in which a guest was looked for.
-	looked  uint32
-	check   bool
-	due     time.Time // of the next check; zero if it has to be found out
-	partial restree.Result
+	looked uint32
+	// lookEpoch is what was looked for last, lookSince when that began.
+	lookEpoch uint64
+	lookSince time.Time
+	check     bool
+	due       time.Time // of the next check; zero if it has to be found out
+	partial   restree.Result
 }
 
 // job is an operation on the tree of a service, on its way.
@@ -244,6 +248,10 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 		}
 	}()
 	ok := res&restree.Failure == 0
+	if j.why == forLook {
+		c.reportLook(l, l.lookEpoch, ok && !j.kill)
+		return
+	}
 	if j.op == restree.Stop {
 		if ok {
 			l.hands, l.started, l.stuck = false, false, false
@@ -477,7 +485,7 @@ func (c *Core) enter() {
 	c.phase = phaseJoining
 	for _, l := range c.locals {
 		// What the state wants from now on is counted anew.
-		l.report, l.failed, l.epoch = 0, false, 0
+		l.report, l.failed, l.epoch, l.lookEpoch = 0, false, 0, 0
 	}
 	c.command("join", m.encode(unix(c.now)))
 }
@@ -498,6 +506,12 @@ func (c *Core) sort(l *local) {
 	case !l.hands && l.node != nil && l.node.KeepOnAdd() && l.looked != c.life:
 		// A guest that runs is left alone; it may have come by a migration.
 		l.looked = c.life
+		if r != nil && r.Owner == c.self.Node {
+			// It came, and nobody here took notice yet. If it is not well it has
+			// to be stopped before anybody hears that it does not run here.
+			l.hands, l.started = true, true
+			c.save()
+		}
 		c.begin(l, restree.Status, forAdopt, noTask, "")
 	case !c.inited && !l.hands && !l.initDone:
 		l.initDone = true
@@ -524,6 +538,7 @@ func (c *Core) work() {
 		return
 	}
 	c.update()
+	c.lookLate()
 	if c.scan || !c.now.Before(c.dueAt) {
 		c.scan, c.dueAt, c.touched = false, c.now.Add(24*time.Hour), nil
 		for _, name := range c.workList() {
@@ -544,7 +559,8 @@ func (c *Core) work() {
 func (c *Core) workList() []string {
 	var out []string
 	for _, r := range c.st.ordered() {
-		if l := c.locals[r.Name]; r.Owner == c.self.Node || l != nil && (l.hands || l.report != 0) {
+		l := c.locals[r.Name]
+		if r.Owner == c.self.Node || l != nil && (l.hands || l.report != 0) || slices.Contains(r.Look, c.self.Node) {
 			out = append(out, r.Name)
 		}
 	}
@@ -557,8 +573,14 @@ func (c *Core) workList() []string {
 }
 
 // wanted: the state still waits for what there is to report.
-func (l *local) wanted(r *record) bool {
-	if r.Epoch != l.message.epoch {
+func (c *Core) wanted(l *local, r *record) bool {
+	if r == nil || r.Epoch != l.message.epoch {
+		return false
+	}
+	if l.report == cmdLooked {
+		return slices.Contains(r.Look, c.self.Node)
+	}
+	if r.Owner != c.self.Node || r.Instance != c.self.Instance {
 		return false
 	}
 	if l.report == cmdDone {
@@ -581,7 +603,7 @@ func (c *Core) workOn(l *local) {
 	mine := r != nil && r.Owner == c.self.Node && r.Instance == c.self.Instance
 	if l.report != 0 {
 		switch {
-		case !mine || !l.wanted(r):
+		case !c.wanted(l, r):
 			l.report, l.failed = 0, false
 		case !l.reportOut:
 			l.reportOut = true
@@ -593,6 +615,10 @@ func (c *Core) workOn(l *local) {
 		case !mine && j.why == forTask && j.op != restree.Stop, mine && j.why == forStatus && r.Task != noTask:
 			c.abandon(j)
 		}
+		return
+	}
+	if r != nil && slices.Contains(r.Look, c.self.Node) {
+		c.lookOn(l, r)
 		return
 	}
 	if !mine {
@@ -622,6 +648,9 @@ func (c *Core) workOn(l *local) {
 			}
 			c.begin(l, restree.Start, forTask, r.Task, "")
 		case taskStop:
+			if r.Then == thenRemove && l.node != nil && l.node.KeepOnDelete() {
+				c.letGo(l)
+			}
 			c.begin(l, restree.Stop, forTask, r.Task, "")
 		case taskMigrate:
 			c.begin(l, restree.Migrate, forTask, r.Task, c.st.nodeName(r.Target))
@@ -713,6 +742,15 @@ func (c *Core) update() {
 	c.changeOver()
 }
 
+// letGo leaves a guest running that is not in the configuration any more.
+func (c *Core) letGo(l *local) {
+	if l.hands {
+		c.log(LevelNotice, l.name, "%s removed from the config, but I am not stopping it.", l.name)
+	}
+	l.hands, l.started, l.node = false, false, nil
+	c.save()
+}
+
 func (c *Core) changeOver() {
 	old, now := c.config, c.next
 	c.log(LevelInfo, "", "Stopping changed resources.")
@@ -733,10 +771,8 @@ func (c *Core) changeOver() {
 		switch {
 		case n == nil:
 			// Gone from the file: the state has it stopped if it is ours.
-			if l.node != nil && l.node.KeepOnDelete() && l.hands {
-				c.log(LevelNotice, name, "%s removed from the config, but I am not stopping it.", name)
-				l.hands, l.started, l.node = false, false, nil
-				c.save()
+			if l.node != nil && l.node.KeepOnDelete() {
+				c.letGo(l)
 			}
 		case !l.hands:
 			l.node = n

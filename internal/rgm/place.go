@@ -210,6 +210,13 @@ func (s *state) dependOK(r *record) bool {
 	return d == nil || d.State == Started
 }
 
+// canDepend is dependOK for a start: what ran on a node that is gone counts no
+// more.
+func (s *state) canDepend(r *record) bool {
+	d := s.records[s.pol(r).Depend]
+	return s.dependOK(r) && (d == nil || !s.ownerLost(d))
+}
+
 // evaluate looks at all services after a node came (up), went, or became safe.
 func (s *state) evaluate(id cluster.NodeID, up bool) {
 	if s.locked || len(s.usableNodes()) == 0 {
@@ -260,7 +267,7 @@ func (s *state) considerWith(r *record, l *load) {
 			Why: "it is not known whether it runs on " + s.names(blocked) + ", which is not there and not known to be off"})
 		return
 	}
-	if !s.dependOK(r) {
+	if !s.canDepend(r) {
 		s.log(s.lowest(), LevelDebug, r, "Skipping RG %s: Dependency missing", r.Name)
 		s.decide(Decision{Service: r.Name, From: Stopped, To: Stopped, Why: "needs " + p.Depend + ", which is not started"})
 		return
@@ -333,6 +340,9 @@ func (s *state) considerBetter(r *record, id cluster.NodeID) {
 
 // start gives a service to a node, as a decision of its own.
 func (s *state) start(r *record, id cluster.NodeID, why string, all []Candidate) {
+	if s.look(r, id) {
+		return
+	}
 	was := r.State
 	s.decide(Decision{Service: r.Name, From: was, To: Starting, Node: id, Why: why, Candidates: all})
 	text := "Starting stopped service %s"
@@ -395,6 +405,7 @@ func (s *state) startDone(r *record, ok bool) {
 
 // stopDone is what follows a stop.
 func (s *state) stopDone(r *record, ok bool) {
+	defer func() { r.Looked = false }()
 	owner, recovering := r.Owner, r.State == Error
 	if !ok {
 		switch {
@@ -447,7 +458,7 @@ func (s *state) stopDone(r *record, ok bool) {
 		s.drop(r)
 	case thenRestart:
 		r.Then = thenRelocate
-		if s.may(r, owner) == Fits && s.dependOK(r) {
+		if s.may(r, owner) == Fits && s.canDepend(r) {
 			s.startOn(r, owner, "restart was asked for")
 		} else {
 			r.Tried = append(r.Tried, owner)
@@ -459,6 +470,19 @@ func (s *state) stopDone(r *record, ok bool) {
 		}
 		s.walk(r)
 	case thenRecover:
+		if s.policy.Central && !r.Removed {
+			// The table of events comes first.
+			r.endWalk()
+			final := s.fire(trigger{Class: classService, Service: r.Name, ServiceState: int(Recover)})
+			if r.State != Recover || r.Task != noTask {
+				return
+			}
+			if final {
+				s.set(r, func() { r.State = Stopped })
+				s.decide(Decision{Service: r.Name, From: Recover, To: Stopped, Why: "an event leaves the default policy out"})
+				return
+			}
+		}
 		s.recover(r, owner)
 	}
 }
@@ -511,7 +535,7 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 		s.log(owner, LevelNotice, r, "Service %s is disabled", r.Name)
 		s.decide(Decision{Service: r.Name, From: Recover, To: Disabled, Why: "recovery policy"})
 		s.answer(r, OK)
-	case !s.dependOK(r):
+	case !s.canDepend(r):
 		s.log(owner, LevelInfo, r, "Dependency for %s missing during recovery; marking as stopped", r.Name)
 		s.set(r, func() { r.State = Stopped })
 		s.decide(Decision{Service: r.Name, From: Recover, To: Stopped, Why: "needs " + p.Depend + ", which is not started"})
@@ -519,6 +543,9 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 	case policy == recoverRelocate:
 		r.RestartTimes = nil
 		r.Tried = []cluster.NodeID{owner}
+		if s.policy.Central {
+			r.Tried, r.Origin = nil, owner // the last owner comes last
+		}
 		s.walk(r)
 	default:
 		if p.MaxRestarts > 0 {
@@ -546,7 +573,7 @@ func (s *state) walk(r *record) {
 	case s.locked:
 		s.exhausted(r, Again, "services are locked", nil)
 		return
-	case !s.dependOK(r):
+	case !s.canDepend(r):
 		s.exhausted(r, Depend, "needs "+p.Depend+", which is not started", nil)
 		return
 	}

@@ -192,6 +192,10 @@ func (p *planner) finish() {
 		if next == nil || p.err != nil {
 			return
 		}
+		if next.Task == taskLook {
+			p.send(p.st.node(next.Look[0]), doneMsg{service: next.Name, epoch: next.Epoch}.encode(cmdLooked, p.now))
+			continue
+		}
 		p.send(p.st.node(next.Owner), doneMsg{service: next.Name, epoch: next.Epoch, ok: true}.encode(cmdDone, p.now))
 	}
 	p.err = fmt.Errorf("no end after %d steps: %w", planSteps, ErrPlan)

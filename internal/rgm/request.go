@@ -33,7 +33,12 @@ func (s *state) request(q queued) {
 			done(Invalid)
 			return
 		}
-		s.applyAssume(q.Target)
+		who := q.Service
+		if who == "" {
+			who = "somebody"
+		}
+		s.log(0, LevelWarning, nil, "%s on %s says that %s runs no services", who, s.nodeName(q.From.Node), s.nodeName(q.Target))
+		s.assume(q.Target, who+" says that "+s.nodeName(q.Target)+" runs no services")
 		done(OK)
 		return
 	case QueryLock:
@@ -154,7 +159,7 @@ func (s *state) serveEnable(r *record, q queued) (Result, bool) {
 		return Again, true
 	case !r.Known && len(s.unknownNodes()) > 0:
 		return FencePending, true
-	case !s.dependOK(r):
+	case !s.canDepend(r):
 		return Depend, true
 	}
 	r.endWalk()

@@ -34,6 +34,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 //	shutdown a [keep]
 //	fail ACTION RESOURCE on NODE [with CODE] | mend
 //	break RESOURCE on NODE          its checks fail until it is started again
+//	move GUEST NODE                 somebody moves or starts it by hand
 //	ask NODE WORD [SERVICE] [on NODE] [best] [&]   & waits for nothing
 //	update ATTRIBUTES               a new <rm>, up to "end"; then: config NODE...
 //	wait DURATION | show | why SERVICE | plan EVENT
@@ -222,6 +223,8 @@ func (p *play) do(w []string) {
 		clear(p.fails)
 	case "break":
 		p.broken[w[1]+" "+w[3]] = true
+	case "move":
+		p.guest[w[1]] = w[2]
 	case "ask":
 		if w[len(w)-1] == "&" {
 			p.ask(w[1 : len(w)-1])
@@ -407,6 +410,8 @@ func (a *actor) act(x rgm.Action) {
 		case x.Call.Action == "status" && (p.broken[id+" "+a.name] || strings.HasPrefix(id, "vm:") && p.guest[id] != a.name):
 			exit = 7
 		}
+		// What is done before it joins is not told, unless it matters.
+		told := a.up || x.Call.Action == "stop" && p.guest[id] == a.name
 		if exit == 0 && strings.HasPrefix(id, "vm:") {
 			switch x.Call.Action {
 			case "start":
@@ -419,7 +424,7 @@ func (a *actor) act(x rgm.Action) {
 				p.guest[id] = x.Call.Target
 			}
 		}
-		if a.up && (x.Call.Action != "status" || exit != 0) && !strings.HasPrefix(id, "service:") {
+		if told && (x.Call.Action != "status" || exit != 0) && !strings.HasPrefix(id, "service:") {
 			what := x.Call.Action + " " + id
 			if x.Call.Target != "" {
 				what += " to " + x.Call.Target

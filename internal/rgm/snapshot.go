@@ -2,7 +2,6 @@ package rgm
 
 import (
 	"fmt"
-
 	"slices"
 
 	"github.com/haobox/haobox/internal/cluster"
@@ -69,7 +68,7 @@ func (w *writer) record(r *record) {
 	w.node(r.Target)
 	w.node(r.Origin)
 	var bits uint8
-	for i, b := range []bool{r.Home, r.WasFailed, r.Removed, r.Known, r.Claims} {
+	for i, b := range []bool{r.Home, r.WasFailed, r.Removed, r.Known, r.Claims, r.Looked} {
 		if b {
 			bits |= 1 << i
 		}
@@ -86,6 +85,8 @@ func (w *writer) record(r *record) {
 	for _, t := range r.RestartTimes {
 		w.i64(t)
 	}
+	w.nodes(r.Look)
+	w.node(r.LookFor)
 	w.u32(uint32(len(r.Queue)))
 	for _, q := range r.Queue {
 		w.member(q.From)
@@ -98,7 +99,7 @@ func (r *reader) record() *record {
 		Transition: r.i64(), Flags: Flags(r.u32())}, Instance: r.u32(), Epoch: r.u64(), Task: task(r.u8()), Then: then(r.u8()),
 		Target: r.node(), Origin: r.node()}
 	bits := r.u8()
-	for i, b := range []*bool{&x.Home, &x.WasFailed, &x.Removed, &x.Known, &x.Claims} {
+	for i, b := range []*bool{&x.Home, &x.WasFailed, &x.Removed, &x.Known, &x.Claims, &x.Looked} {
 		*b = bits&(1<<i) != 0
 	}
 	x.Tried, x.Asker, x.Ask, x.Kind = r.nodes(), r.member(), r.u64(), Kind(r.u16())
@@ -106,6 +107,7 @@ func (r *reader) record() *record {
 	for range r.count(maxServices, 8) {
 		x.RestartTimes = append(x.RestartTimes, r.i64())
 	}
+	x.Look, x.LookFor = r.nodes(), r.node()
 	for range r.count(maxQueue, 25) {
 		x.Queue = append(x.Queue, queued{r.member(), r.request()})
 	}

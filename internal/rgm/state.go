@@ -18,6 +18,7 @@ const (
 	taskStop
 	taskMigrate
 	taskConvalesce
+	taskLook // of those in record.Look: does it run there?
 	taskLast
 )
 
@@ -75,7 +76,13 @@ type record struct {
 	// count against max_restarts.
 	StartedAt    uint64
 	RestartTimes []int64
-	Queue        []queued
+	// Look are the members that have yet to say whether a guest runs there,
+	// LookFor where it is to be started if not. Looked: nobody had it a moment
+	// ago.
+	Look    []cluster.NodeID
+	LookFor cluster.NodeID
+	Looked  bool
+	Queue   []queued
 }
 
 // queued is a request that waits for another one of its service.

@@ -112,7 +112,8 @@ const (
 	Unfreeze     Kind = 24
 	Convalesce   Kind = 26
 	// AssumeIdleRequest is a person's word that the node Target, a member of
-	// the cluster without rgmanager, runs no service. Ours.
+	// the cluster without rgmanager, runs no service; Request.Service says who
+	// that is. Ours.
 	AssumeIdleRequest Kind = 100
 )
 

@@ -37,6 +37,7 @@ const (
 	cmdLeaving                    // a member wants to go
 	cmdRetry                      // services that could not start are to be tried again
 	cmdPing                       // proves that a member belongs to the cluster
+	cmdLooked                     // whether a guest runs on a member
 	cmdLast
 )
 

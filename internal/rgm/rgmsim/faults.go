@@ -121,7 +121,9 @@ func (w *world) nextFault(end time.Duration) {
 	if w.sim.Now() >= end {
 		return
 	}
-	w.fault()
+	if w.sim.Now() >= w.quiet {
+		w.fault()
+	}
 	w.sim.After(w.upTo(2*w.cfg.Every), func() { w.nextFault(end) })
 }
 
@@ -165,9 +167,11 @@ func (w *world) fault() {
 		}
 		slices.Sort(part)
 		w.line(0, true, rgm.LevelInfo, "the network splits: %v on one side", part)
+		w.parted = true
 		w.sim.Partition(part)
 		w.sim.After(w.between(time.Second, 40*time.Second), func() {
 			w.line(0, true, rgm.LevelInfo, "the network is whole again")
+			w.parted = false
 			w.sim.Heal()
 		})
 	case n < 46:
@@ -260,6 +264,10 @@ func (w *world) update() {
 
 // person does something with a service.
 func (w *world) person(h *host, s *service) {
+	if s.keepOnAdd && w.chance(40) {
+		w.byHand(s)
+		return
+	}
 	kinds := []rgm.Kind{rgm.Relocate, rgm.Restart, rgm.Disable, rgm.Enable, rgm.UserStop, rgm.Freeze, rgm.Unfreeze, rgm.Lock, rgm.Unlock, rgm.Migrate, rgm.Convalesce}
 	r := rgm.Request{Kind: kinds[w.rng.IntN(len(kinds))], Service: s.name}
 	if w.chance(50) {
@@ -272,6 +280,36 @@ func (w *world) person(h *host, s *service) {
 		r.Service, r.Target = "", 0
 	}
 	w.ask(h, r)
+}
+
+// byHand: somebody moves a guest without rgmanager, at a moment when all is
+// well and stays so until it is noticed.
+func (w *world) byHand(s *service) {
+	h := w.host(s.node)
+	to := w.anyHost()
+	if h == nil || to == h || w.parted {
+		return
+	}
+	for _, o := range w.hosts {
+		r, ok := w.ringOf(o)
+		if !ok || o.shooting || !o.proc.core.Ready() || len(r.members) != len(w.hosts) {
+			return
+		}
+	}
+	for _, x := range h.proc.core.Status().Services {
+		if x.Name == s.name && (x.State != rgm.Started || x.Owner != h.id || x.Flags&rgm.Frozen != 0) {
+			return // or nobody would look after it
+		}
+	}
+	w.line(0, true, rgm.LevelInfo, "somebody moves %s from %s to %s by hand", s.name, h.name, to.name)
+	h.migrated(s, to.name)
+	w.quiet = w.sim.Now() + 20*time.Second
+	p := h.proc
+	w.sim.After(w.upTo(2*time.Second), func() {
+		if !p.dead {
+			p.step(rgm.Check{Service: s.name})
+		}
+	})
 }
 
 // failed reports whether some node takes the service for failed.
@@ -333,6 +371,7 @@ func (h *host) restartEngine() {
 func (w *world) repair() {
 	w.calm = true
 	w.line(0, true, rgm.LevelInfo, "all faults end")
+	w.parted = false
 	w.sim.Heal()
 	w.fenceBad = 0
 	for _, h := range w.hosts {

@@ -104,6 +104,8 @@ type world struct {
 	fenceBad time.Duration // fencing fails until then
 	askID    uint64
 	looking  bool
+	quiet    time.Duration // no faults until then
+	parted   bool
 }
 
 // service is what the world knows of one.
