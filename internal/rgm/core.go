@@ -198,6 +198,17 @@ func (c *Core) Wake(checks bool) (at time.Time, any bool) {
 	return at, any
 }
 
+// Close frees what jobs under way hold, without ending their agents. A Core
+// whose process goes on without it, as in a simulation, needs it.
+func (c *Core) Close() {
+	c.exited = true
+	for _, l := range c.locals {
+		if l.job != nil && l.job.o != nil {
+			l.job.o.Close()
+		}
+	}
+}
+
 func (c *Core) do(a Action) { c.out = append(c.out, a) }
 
 func (c *Core) log(level slog.Level, service, format string, args ...any) {

@@ -22,6 +22,7 @@ type Rgmanager struct {
 	// parts that run, by life and "service/resource".
 	parts map[life]map[string]bool
 	kept  map[life][]rgm.Kept
+	cores []*rgm.Core
 }
 
 // services is the part of a cluster.conf that Rgmanager is about.
@@ -70,6 +71,7 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 		panic("whatif: join: " + err.Error())
 	}
 	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: rgm.PauseFor(r.conf)})
+	r.cores = append(r.cores, d.core)
 	if _, err = p.Engine.Watch(step); err != nil {
 		panic("whatif: watch: " + err.Error())
 	}
@@ -230,6 +232,11 @@ func (*Rgmanager) Check(*World) {}
 
 // End looks whether all services run, some time after the cluster was well.
 func (r *Rgmanager) End(w *World) {
+	defer func() {
+		for _, c := range r.cores {
+			c.Close()
+		}
+	}()
 	if len(w.violations) > 0 || w.Scn.Split {
 		return
 	}

@@ -546,6 +546,7 @@ func (w *world) finish() {
 		}
 		if h.proc != nil {
 			h.proc.dead = true
+			h.proc.core.Close()
 		}
 	}
 	w.res.Faults, w.res.Length = w.faults, now

@@ -335,8 +335,7 @@ func (h *host) off(why string) {
 	}
 	h.late = nil
 	if h.proc != nil {
-		h.proc.dead = true
-		h.proc = nil
+		h.proc.end()
 	}
 	h.w.sim.Crash(h.id)
 	clear(h.parts)
@@ -405,6 +404,10 @@ func (p *proc) kill() {
 }
 
 func (p *proc) end() {
+	if !p.dead && p.core != nil {
+		// Not from within one of its jobs.
+		p.h.w.sim.After(0, p.core.Close)
+	}
 	p.dead = true
 	if p.h.proc == p {
 		p.h.proc = nil
