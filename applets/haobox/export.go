@@ -1,6 +1,7 @@
 package haobox
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -40,8 +41,11 @@ func (t tool) export() *cli.Command {
 				return fail("haobox export: %v", err)
 			}
 			text, err := fenceexport.Export(clusterconf.Decode(doc), c.String("to"), c.Bool("secrets"))
-			if err != nil {
+			switch {
+			case errors.Is(err, fenceexport.ErrFormat):
 				return applet.Exitf(exitUsage, "haobox export: %w", err)
+			case err != nil:
+				return fail("haobox export: %v", err)
 			}
 			return t.print(text)
 		},

@@ -13,13 +13,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/xmldoc"
 )
 
-// ErrFormat: there is no such format.
-var ErrFormat = errors.New("the formats are pacemaker, pcs, crm and dlm")
+var (
+	// ErrFormat: there is no such format.
+	ErrFormat = errors.New("the formats are pacemaker, pcs, crm and dlm")
+	// ErrNothing: no node has a method with a fence device.
+	ErrNothing = errors.New("no fence device is used by any node: there is nothing to export")
+	// ErrWord: crmsh has no way to write a value.
+	ErrWord = errors.New("crm has no way to write this value; pcs and pacemaker have")
+)
 
 // Formats are the words for Export.
 func Formats() []string { return []string{"pacemaker", "pcs", "crm", "dlm"} }
@@ -33,11 +40,16 @@ func Export(c *clusterconf.Config, format string, secrets bool) (string, error) 
 	case "pcs", "crm", "pacemaker":
 		x.shell = format != "pacemaker"
 		x.resources()
+		if len(x.all) == 0 {
+			return "", fmt.Errorf("%v: %w", c.Doc.Root.Pos(), ErrNothing)
+		}
 		switch format {
 		case "pcs":
 			x.pcs()
 		case "crm":
-			x.crm()
+			if err := x.crm(); err != nil {
+				return "", err
+			}
 		default:
 			return x.cib(), nil
 		}
@@ -70,7 +82,10 @@ type resource struct {
 	hosts       []host
 }
 
-type host struct{ node, plug string }
+type host struct {
+	node, plug string
+	delay      time.Duration // of the node
+}
 
 type level struct {
 	node    string
@@ -87,6 +102,9 @@ func (x *exporter) note(format string, args ...any) {
 
 // resources makes the stonith resources and levels.
 func (x *exporter) resources() {
+	if r := x.conf.FenceDaemon.Race; r != "" && r != "none" && len(x.conf.Nodes) == 2 {
+		x.note("fence_race=%q has no counterpart: when the two nodes lose each other, pcmk_delay_base of one of them or the property priority-fencing-delay decides", r)
+	}
 	for _, n := range x.conf.Nodes {
 		if len(n.Methods) == 0 {
 			x.note("node %s has no method: nothing can fence it", n.Name)
@@ -103,8 +121,12 @@ func (x *exporter) resources() {
 					x.note("node %s, method %s: Pacemaker switches all devices of a level off, and then on, by itself; the ones with action=%q are left out", n.Name, m.Name, a)
 					continue
 				}
-				if r := x.resource(n, d, *fd, x.again(m, d.Name)); !slices.Contains(l.devices, r.name) {
+				r := x.resource(n, d, *fd, x.again(m, d.Name))
+				if !slices.Contains(l.devices, r.name) {
 					l.devices = append(l.devices, r.name)
+				}
+				if i == 0 && len(l.devices) == 1 { // once, before the first attempt
+					r.host(n.Name).delay = n.FenceDelay
 				}
 			}
 			if len(l.devices) > 0 {
@@ -192,9 +214,9 @@ func (x *exporter) resource(n clusterconf.Node, d clusterconf.Device, fd cluster
 		}
 		x.all = append(x.all, r)
 	}
-	h := host{n.Name, plug}
-	if !slices.Contains(r.hosts, h) {
-		if slices.ContainsFunc(r.hosts, func(o host) bool { return o.node == h.node }) {
+	h := host{node: n.Name, plug: plug}
+	if o := r.host(h.node); o == nil || o.plug != plug {
+		if o != nil {
 			// Another plug of the same device: a resource of its own.
 			r2 := &resource{name: r.name + "-" + n.Name + "-" + strconv.Itoa(len(x.all)+1), agent: r.agent, key: key + "\x00" + plug, params: r.params, hosts: []host{h}}
 			x.all = append(x.all, r2)
@@ -203,6 +225,16 @@ func (x *exporter) resource(n clusterconf.Node, d clusterconf.Device, fd cluster
 		r.hosts = append(r.hosts, h)
 	}
 	return r
+}
+
+// host is the entry of a node, or nil.
+func (r *resource) host(node string) *host {
+	for i := range r.hosts {
+		if r.hosts[i].node == node {
+			return &r.hosts[i]
+		}
+	}
+	return nil
 }
 
 func base(agent string) string { return agent[strings.LastIndex(agent, "/")+1:] }
@@ -252,19 +284,28 @@ func quote(name, value string) string {
 	return name + "='" + strings.ReplaceAll(value, "'", `'\''`) + "'"
 }
 
-// hostParams are the parameters that say which nodes a resource fences.
-func (r *resource) hostParams() clusterconf.Arg {
-	var names, pairs []string
+// all are the parameters, with those that say which nodes the resource fences,
+// and when.
+func (r *resource) all() []clusterconf.Arg {
+	var names, pairs, delays []string
 	plugs := true
 	for _, h := range r.hosts {
+		if h.delay > 0 {
+			delays = append(delays, fmt.Sprintf("%s:%ds", h.node, int(h.delay/time.Second)))
+		}
 		names = append(names, h.node)
 		pairs = append(pairs, h.node+":"+h.plug)
 		plugs = plugs && h.plug != ""
 	}
+	hosts := clusterconf.Arg{Name: "pcmk_host_list", Value: strings.Join(names, " ")}
 	if plugs {
-		return clusterconf.Arg{Name: "pcmk_host_map", Value: strings.Join(pairs, ";")}
+		hosts = clusterconf.Arg{Name: "pcmk_host_map", Value: strings.Join(pairs, ";")}
 	}
-	return clusterconf.Arg{Name: "pcmk_host_list", Value: strings.Join(names, " ")}
+	out := append(slices.Clone(r.params), hosts)
+	if len(delays) > 0 {
+		out = append(out, clusterconf.Arg{Name: "pcmk_delay_base", Value: strings.Join(delays, ";")})
+	}
+	return out
 }
 
 // needsLevels reports whether a topology is needed: a node with more than one
@@ -283,7 +324,7 @@ func (x *exporter) needsLevels() bool {
 func (x *exporter) pcs() {
 	for _, r := range x.all {
 		fmt.Fprintf(&x.b, "pcs stonith create %s %s", r.name, r.agent)
-		for _, p := range append(slices.Clone(r.params), r.hostParams()) {
+		for _, p := range r.all() {
 			x.b.WriteString(" " + quote(p.Name, p.Value))
 		}
 		x.b.WriteString("\n")
@@ -296,11 +337,38 @@ func (x *exporter) pcs() {
 	x.b.WriteString("pcs property set stonith-enabled=true\n")
 }
 
-func (x *exporter) crm() {
+// crmWord is a value as crmsh wants it: it takes its arguments apart once more,
+// with quotes and backslashes, and puts only what has a blank into quotes itself.
+// Seen with crmsh 4.4.
+func crmWord(v string) (string, error) {
+	single, double := strings.Contains(v, "'"), strings.Contains(v, `"`)
+	switch {
+	case strings.HasPrefix(v, "\x00"): // a variable
+		return v, nil
+	case strings.ContainsAny(v, "\t\r\n"):
+		return "", ErrWord
+	case !strings.Contains(v, " "):
+		return strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`).Replace(v), nil
+	case single && double:
+		return "", ErrWord
+	case double: // crmsh takes the other quotes, in which backslashes are plain
+		return v, nil
+	}
+	return strings.ReplaceAll(v, `\`, `\\`), nil
+}
+
+func (x *exporter) crm() error {
+	if len(x.hidden) > 0 {
+		x.note(`crm reads quotes and backslashes in values once more: in a password without a blank, put a backslash in front of each`)
+	}
 	for _, r := range x.all {
 		fmt.Fprintf(&x.b, "crm configure primitive %s stonith:%s params", r.name, r.agent)
-		for _, p := range append(slices.Clone(r.params), r.hostParams()) {
-			x.b.WriteString(" " + quote(p.Name, p.Value))
+		for _, p := range r.all() {
+			v, err := crmWord(p.Value)
+			if err != nil {
+				return fmt.Errorf("fence device %s: %s: %w", r.name, p.Name, err)
+			}
+			x.b.WriteString(" " + quote(p.Name, v))
 		}
 		x.b.WriteString(" op monitor interval=60s\n")
 	}
@@ -317,6 +385,7 @@ func (x *exporter) crm() {
 		x.b.WriteString("\n")
 	}
 	x.b.WriteString("crm configure property stonith-enabled=true\n")
+	return nil
 }
 
 // cib is the part of the CIB, for cibadmin --modify --allow-create.
@@ -330,12 +399,16 @@ func (x *exporter) cib() string {
 		p.SetAttr("type", r.agent)
 		attrs := p.Append(xmldoc.NewElement("instance_attributes"))
 		attrs.SetAttr("id", r.name+"-instance_attributes")
-		for _, a := range append(slices.Clone(r.params), r.hostParams()) {
+		for _, a := range r.all() {
 			nv := attrs.Append(xmldoc.NewElement("nvpair"))
 			nv.SetAttr("id", r.name+"-"+a.Name)
 			nv.SetAttr("name", a.Name)
 			nv.SetAttr("value", a.Value)
 		}
+		op := p.Append(xmldoc.NewElement("operations")).Append(xmldoc.NewElement("op"))
+		op.SetAttr("id", r.name+"-monitor-interval-60s")
+		op.SetAttr("name", "monitor")
+		op.SetAttr("interval", "60s")
 	}
 	if x.needsLevels() {
 		topology := root.Append(xmldoc.NewElement("fencing-topology"))

@@ -72,6 +72,42 @@ func TestExport_UnknownFormat(t *testing.T) {
 	}
 }
 
+func TestExport_Nothing(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"no method": `<cluster name="c" config_version="1"><clusternodes><clusternode name="a" nodeid="1"/></clusternodes></cluster>`,
+		"no agent":  `<cluster name="c" config_version="1"><clusternodes><clusternode name="a" nodeid="1"><fence><method name="m"><device name="d"/></method></fence></clusternode></clusternodes><fencedevices><fencedevice name="d"/></fencedevices></cluster>`,
+	} {
+		doc, err := clusterconf.Parse("x.conf", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, format := range []string{"pcs", "crm", "pacemaker"} {
+			if got, err := Export(clusterconf.Decode(doc), format, true); !errors.Is(err, ErrNothing) || got != "" {
+				t.Errorf("%s as %s: %q, %v", name, format, got, err)
+			}
+		}
+	}
+}
+
+// TestCrmWord: what crmsh 4.4 read in these values was seen; the kernel test of
+// "haobox export" asks it about some.
+func TestCrmWord(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ in, want string }{
+		{"plain", "plain"}, {"", ""}, {"a b", "a b"}, {"a'b", `a\'b`}, {`a"b`, `a\"b`}, {`a\b`, `a\\b`}, {`a b\`, `a b\\`}, {`a b"c\d`, `a b"c\d`},
+	} {
+		if got, err := crmWord(tc.in); got != tc.want || err != nil {
+			t.Errorf("crmWord(%q) = %q, %v; want %q", tc.in, got, err, tc.want)
+		}
+	}
+	for _, in := range []string{"a\tb", "a\nb", `a 'b" c`} {
+		if got, err := crmWord(in); !errors.Is(err, ErrWord) {
+			t.Errorf("crmWord(%q) = %q, %v", in, got, err)
+		}
+	}
+}
+
 func TestQuote(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ in, want string }{
