@@ -5,6 +5,7 @@ package qdiskd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,13 @@ type localDaemon struct {
 	env   *platformtest.Env
 	sig   chan os.Signal
 	ended chan error
+	// watch is what another process of the node sees.
+	watch cluster.Engine
+}
+
+func (l *localDaemon) votes() string {
+	st, err := l.watch.Status(context.Background())
+	return fmt.Sprint(st.Total, " of ", st.Expected, ", ", st.Quorate, ", ", st.DeviceName, " ", st.DeviceVotes, ", ", err)
 }
 
 func (l *localDaemon) status() (a statusAnswer) {
@@ -37,7 +45,8 @@ func (l *localDaemon) status() (a statusAnswer) {
 }
 
 // TestLocal_FileAsDisk: two nodes of the embedded engine with a file as their
-// disk elect a master, and the other one follows when it leaves in order.
+// disk elect a master and count its vote, and the other one follows when it leaves
+// in order.
 func TestLocal_FileAsDisk(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "ql") // a socket's path may have 107 bytes
@@ -60,7 +69,7 @@ func TestLocal_FileAsDisk(t *testing.T) {
 	if err := quorumdisk.Format(open(), quorumdisk.Header{Label: "file"}, 1, nil); err != nil {
 		t.Fatal(err)
 	}
-	local := engine.LocalConfig{Dir: filepath.Join(dir, "bus"), Cluster: "test", TwoNode: true, Nodes: []engine.LocalNode{
+	local := engine.LocalConfig{Dir: filepath.Join(dir, "bus"), Cluster: "test", DeviceVotes: 1, DeviceTimeout: time.Minute, Expected: 3, Nodes: []engine.LocalNode{
 		{Node: cluster.Node{ID: 1, Name: "a"}}, {Node: cluster.Node{ID: 2, Name: "b"}}}}
 	start := func(id int) *localDaemon {
 		t.Helper()
@@ -76,6 +85,10 @@ func TestLocal_FileAsDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if l.watch, err = engine.OpenLocal(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.watch.Close() })
 		setup := quorumdisk.Setup{Config: quorumdisk.Config{Node: id, Interval: 100 * time.Millisecond, TKO: 20, TKOUp: 2, UpgradeWait: 1, MasterWait: 3,
 			Reboot: true, VoteTimeout: time.Minute, Incarnation: uint64(id)}, Votes: 1, Name: "file", StatusFile: "/run/status"}
 		up := make(chan error, 1)
@@ -109,14 +122,18 @@ func TestLocal_FileAsDisk(t *testing.T) {
 		return master != 0 && b.Master == master && len(a.Quorate) == 2 && len(b.Visible) == 2
 	})
 	first, other := all[master-1], all[2-master]
-	wait("its log says that nobody counts votes here", func() bool {
-		return strings.Contains(first.env.Stderr.String(), "the cluster engine counts no votes of a quorum device: mastership only")
-	})
+	for _, l := range all {
+		wait("its vote counts", func() bool { return l.votes() == "3 of 3, true, file 1, <nil>" })
+	}
 	first.sig <- os.Interrupt
 	if err := <-first.ended; err != nil {
 		t.Errorf("the master ends with %v", err)
 	}
-	wait("the other node is master", func() bool { return other.status().Master == 3-master })
+	wait("it took its vote along", func() bool { return first.votes() == "2 of 3, true,  0, <nil>" })
+	first.watch.Close()
+	wait("the other node is master, and quorate alone", func() bool {
+		return other.status().Master == 3-master && other.votes() == "2 of 3, true, file 1, <nil>"
+	})
 	// Somebody else evicts it: the node goes down, which is its engine here. Its
 	// own heartbeat may overwrite a notice.
 	disk := open()

@@ -41,18 +41,25 @@ type head struct {
 	// Lock is the inode of the hub's lock file, TokenMS its token in ms.
 	Lock    uint64 `json:"lock,omitempty"`
 	TokenMS int64  `json:"token,omitempty"`
+	// ID ties an answer to its question. Op is what is wanted of a quorum
+	// device; Devices are all that the sender knows, or the one that is meant.
+	ID      uint64   `json:"id,omitempty"`
+	Op      string   `json:"op,omitempty"`
+	Devices []Device `json:"devices,omitempty"`
 }
 
 // Kinds of frames.
 const (
-	kindHello   = "hello"   // client: who it is, and the newest ring it knows
+	kindHello   = "hello"   // client: who it is, the newest ring and the device it knows
 	kindWelcome = "welcome" // hub: the ring of the moment
 	kindJoin    = "join"    // client
 	kindLeave   = "leave"   // client
 	kindSend    = "send"    // client
 	kindBye     = "bye"     // client: it closes in order
 	kindKill    = "kill"    // client: end a node
-	kindAnswer  = "answer"  // hub: to kill
+	kindDevice  = "device"  // client: about the quorum device of its node
+	kindAnswer  = "answer"  // hub: to kill and device
+	kindDevices = "devices" // hub: of all nodes
 	kindKilled  = "killed"  // hub: this client is ended
 	kindRing    = "ring"    // hub
 	kindView    = "view"    // hub
@@ -60,7 +67,7 @@ const (
 	kindPing    = "ping"    // hub: it is alive
 	kindPong    = "pong"    // client: so is it
 
-	protocolVersion = 2
+	protocolVersion = 3
 )
 
 // writeFrame writes one frame.

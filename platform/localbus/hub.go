@@ -28,6 +28,7 @@ type hub struct {
 	clients []*client
 	seq     uint64
 	groups  map[string][]Member
+	devices []*hubDevice
 	over    bool
 	stopped chan struct{} // closed when over is set
 }
@@ -230,7 +231,7 @@ func (h *hub) serve(conn net.Conn) {
 	}
 	conn.SetReadDeadline(time.Time{})
 	c := &client{conn: conn, node: hello.Node, self: hello.From, wake: make(chan struct{}, 1)}
-	if !h.add(c, hello.Seq) {
+	if !h.add(c, hello.Seq, hello.Devices) {
 		conn.Close()
 		return
 	}
@@ -247,7 +248,7 @@ func (h *hub) serve(conn net.Conn) {
 }
 
 // add takes a client in. A node that was not there makes a new ring.
-func (h *hub) add(c *client, seq uint64) bool {
+func (h *hub) add(c *client, seq uint64, devices []Device) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.rules() {
@@ -259,13 +260,14 @@ func (h *hub) add(c *client, seq uint64) bool {
 	h.seq = max(h.seq, seq)
 	others := slices.Clone(h.clients)
 	h.clients = append(h.clients, c)
+	h.adopt(c.node.ID, devices)
 	if !known || older {
 		h.seq++
 		for _, o := range others {
-			o.put(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes()}, nil)
+			o.put(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes(), Devices: h.deviceList()}, nil)
 		}
 	}
-	c.put(head{Kind: kindWelcome, Ring: h.ring(), Nodes: h.nodes(), Lock: h.inode, TokenMS: h.token.Milliseconds()}, nil)
+	c.put(head{Kind: kindWelcome, Ring: h.ring(), Nodes: h.nodes(), Devices: h.deviceList(), Lock: h.inode, TokenMS: h.token.Milliseconds()}, nil)
 	return true
 }
 
@@ -286,10 +288,13 @@ func (h *hub) remove(c *client) {
 func (h *hub) drop(gone []*client) {
 	before := len(h.nodes())
 	h.clients = slices.DeleteFunc(h.clients, func(c *client) bool { return slices.Contains(gone, c) })
-	if len(h.nodes()) != before {
+	if nodes := h.nodes(); len(nodes) != before {
 		h.seq++
+		h.devices = slices.DeleteFunc(h.devices, func(d *hubDevice) bool {
+			return !slices.ContainsFunc(nodes, func(n Node) bool { return n.ID == d.Node })
+		})
 		if len(h.clients) > 0 {
-			h.toAll(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes()})
+			h.toAll(head{Kind: kindRing, Ring: h.ring(), Nodes: nodes, Devices: h.deviceList()})
 		}
 	}
 	for _, c := range gone {
@@ -382,12 +387,14 @@ func (h *hub) handle(c *client, f head, body []byte) bool {
 			return false
 		}
 		h.toGroup(f.Group, head{Kind: kindMessage, Group: f.Group, From: f.From}, body, nil)
+	case kindDevice:
+		c.put(head{Kind: kindAnswer, ID: f.ID, Error: h.ask(c, f)}, nil)
 	case kindPong:
 	case kindBye:
 		c.bye = true
 		return false
 	case kindKill:
-		answer := head{Kind: kindAnswer, Error: fmt.Sprintf("node %d", f.Target)}
+		answer := head{Kind: kindAnswer, ID: f.ID, Error: fmt.Sprintf("node %d", f.Target)}
 		var killed []*client
 		for _, o := range h.clients {
 			if o.node.ID == f.Target {

@@ -118,13 +118,15 @@ type Change struct {
 	Reason Reason `json:"reason"`
 }
 
-// Event is one of Ring, View and Message.
+// Event is one of Ring, View, Message and Devices.
 type Event interface{ busEvent() }
 
 // Ring is a change of the nodes. The first event is one.
 type Ring struct {
 	ID    RingID
 	Nodes []Node // sorted by id
+	// Devices are the quorum devices of the nodes, as in an event of that name.
+	Devices []Device
 	// Others were lost together with the hub, and those in Nodes found again.
 	NewHub bool
 }
@@ -146,6 +148,10 @@ type Message struct {
 	Payload []byte
 }
 
+// Devices are the quorum devices of all nodes, after one has changed.
+type Devices []Device
+
+func (Devices) busEvent() {}
 func (Ring) busEvent()    {}
 func (View) busEvent()    {}
 func (Message) busEvent() {}
@@ -184,7 +190,10 @@ type Bus struct {
 	events []Event
 	queued int
 	ready  chan struct{}
-	answer chan error
+	// devices is what the hub said last; calls wait for its answers.
+	devices  []Device
+	calls    map[uint64]chan head
+	lastCall uint64
 }
 
 // group is a group that was joined.
@@ -220,7 +229,7 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	b := &Bus{cfg: cfg, self: Member{cfg.Node.ID, newInstance()}, done: make(chan struct{}), ready: make(chan struct{}, 1), answer: make(chan error, 1)}
+	b := &Bus{cfg: cfg, self: Member{cfg.Node.ID, newInstance()}, done: make(chan struct{}), ready: make(chan struct{}, 1), calls: map[uint64]chan head{}}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Takeover)
 	defer cancel()
 	conn, h, err := b.connect(ctx, 0)
@@ -229,8 +238,8 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 	}
 	b.conn = conn
 	b.follow(h)
-	b.event(Ring{ID: h.Ring, Nodes: h.Nodes}, 0)
-	b.ring = h.Ring
+	b.event(Ring{ID: h.Ring, Nodes: h.Nodes, Devices: h.Devices}, 0)
+	b.ring, b.devices = h.Ring, h.Devices
 	b.idle.Add(1)
 	go b.read(conn)
 	return b, nil
@@ -274,7 +283,7 @@ func (b *Bus) connect(ctx context.Context, silent uint64) (net.Conn, head, error
 // attempt makes one connection.
 func (b *Bus) attempt(ctx context.Context) (net.Conn, head, error) {
 	b.mu.Lock()
-	last := b.ring
+	last, devices := b.ring, b.ownDevices()
 	b.mu.Unlock()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", filepath.Join(b.cfg.Dir, socketName))
@@ -286,7 +295,7 @@ func (b *Bus) attempt(ctx context.Context) (net.Conn, head, error) {
 		limit = t
 	}
 	conn.SetDeadline(limit)
-	err = writeFrame(conn, head{Kind: kindHello, Version: protocolVersion, Node: b.cfg.Node, From: b.self, Seq: last.Seq}, nil)
+	err = writeFrame(conn, head{Kind: kindHello, Version: protocolVersion, Node: b.cfg.Node, From: b.self, Seq: last.Seq, Devices: devices}, nil)
 	var h head
 	if err == nil {
 		h, _, err = readFrame(conn)
@@ -450,17 +459,16 @@ func (b *Bus) frame(h head, body []byte) error {
 	case kindKilled:
 		return fmt.Errorf("node killed: %w", ErrLost)
 	case kindAnswer:
-		var err error
-		if h.Error != "" {
-			err = fmt.Errorf("%s: %w", h.Error, ErrNoNode)
-		}
-		select {
-		case b.answer <- err:
-		default:
+		if answer := b.calls[h.ID]; answer != nil {
+			answer <- h // it has room for the only one
+			delete(b.calls, h.ID)
 		}
 	case kindRing:
-		b.ring = h.Ring
-		b.eventLocked(Ring{ID: h.Ring, Nodes: h.Nodes}, 0)
+		b.ring, b.devices = h.Ring, h.Devices
+		b.eventLocked(Ring{ID: h.Ring, Nodes: h.Nodes, Devices: h.Devices}, 0)
+	case kindDevices:
+		b.devices = h.Devices
+		b.eventLocked(Devices(h.Devices), 0)
 	case kindView:
 		g := b.group(h.Group)
 		if g == nil {
@@ -525,6 +533,7 @@ func (b *Bus) merge(g *group, now View) {
 func (b *Bus) reconnect(silent uint64) net.Conn {
 	b.mu.Lock()
 	b.conn = nil
+	b.dropCalls()
 	if b.err != nil {
 		b.mu.Unlock()
 		return nil
@@ -554,9 +563,9 @@ func (b *Bus) reconnect(silent uint64) net.Conn {
 		conn.Close()
 		return nil
 	}
-	b.conn, b.ring = conn, h.Ring
+	b.conn, b.ring, b.devices = conn, h.Ring, h.Devices
 	b.follow(h)
-	b.eventLocked(Ring{ID: h.Ring, Nodes: h.Nodes, NewHub: true}, 0)
+	b.eventLocked(Ring{ID: h.Ring, Nodes: h.Nodes, Devices: h.Devices, NewHub: true}, 0)
 	for _, g := range slices.Clone(b.groups) {
 		if g.leaving {
 			// It left the old hub, which is gone: nobody else is there to know.
@@ -685,29 +694,16 @@ func (b *Bus) Send(name string, payload []byte) error {
 // Kill ends all processes' connections of a node; they get ErrLost, the others
 // see the node fail.
 func (b *Bus) Kill(ctx context.Context, node uint32) error {
-	select {
-	case <-b.answer: // of a call that gave up
-	default:
-	}
-	b.mu.Lock()
-	if b.err != nil {
-		defer b.mu.Unlock()
-		return b.err
-	}
-	b.post(head{Kind: kindKill, Target: node}, nil)
-	b.mu.Unlock()
-	t := time.NewTimer(b.cfg.Takeover)
-	defer t.Stop()
-	select {
-	case err := <-b.answer:
-		return err
-	case <-b.done:
-		return b.Err()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
+	a, err := b.call(ctx, head{Kind: kindKill, Target: node})
+	switch {
+	case errors.Is(err, errHubGone), errors.Is(err, ErrTimeout):
 		return fmt.Errorf("kill node %d: %w", node, ErrTimeout)
+	case err != nil:
+		return err
+	case a.Error != "":
+		return fmt.Errorf("%s: %w", a.Error, ErrNoNode)
 	}
+	return nil
 }
 
 // Err says why the bus is of no use any more; nil while it is.

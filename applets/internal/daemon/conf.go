@@ -278,6 +278,9 @@ func OpenEngine(ctx context.Context, env platform.Env, conf *clusterconf.Config,
 		return nil, err
 	}
 	cfg := engine.LocalConfig{Dir: dir, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token, Clock: env.Clock}
+	if cfg.DeviceVotes = conf.DeviceVotes(); cfg.DeviceVotes > 0 {
+		cfg.DeviceTimeout, cfg.Expected = conf.Cman.QuorumDevPoll, conf.Cman.ExpectedVotes
+	}
 	for _, n := range conf.Nodes {
 		cfg.Nodes = append(cfg.Nodes, engine.LocalNode{Node: cluster.Node{ID: cluster.NodeID(n.ID), Name: n.Name}, Votes: n.Votes})
 	}

@@ -31,6 +31,13 @@ type LocalConfig struct {
 	Takeover time.Duration
 	// Token is after what time a stopped process counts as gone; 0 means 10 s.
 	Token time.Duration
+	// DeviceVotes are those of a quorum device; 0 means that none may be
+	// registered. DeviceTimeout is how long it lives after a poll, 0 for 10 s, the
+	// default of quorum.device.timeout. Expected are the expected votes of the
+	// cluster; 0 means those of the nodes.
+	DeviceVotes   int
+	DeviceTimeout time.Duration
+	Expected      int
 	// Clock tells when nodes joined; nil means the machine's.
 	Clock platform.Clock
 }
@@ -54,8 +61,13 @@ type localEngine struct {
 	groups []*busGroup
 	joined map[cluster.NodeID]time.Time
 	incarn map[cluster.NodeID]uint64
-	err    error
+	// devices are the quorum devices as of the last event.
+	devices []localbus.Device
+	err     error
 }
+
+// defaultDeviceTimeout is that of quorum.device.timeout (votequorum(5)).
+const defaultDeviceTimeout = 10 * time.Second
 
 // OpenLocal connects to the embedded engine, or starts it in this process.
 func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
@@ -65,6 +77,9 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = platform.SystemClock{}
+	}
+	if cfg.DeviceTimeout <= 0 {
+		cfg.DeviceTimeout = defaultDeviceTimeout
 	}
 	local := cfg.Nodes[i].Node
 	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Takeover: cfg.Takeover, Token: cfg.Token, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
@@ -92,11 +107,13 @@ func translateLocal(err error) error {
 		return nil
 	case is(localbus.ErrNotJoined), is(localbus.ErrClosed):
 		return fmt.Errorf("%w (%v)", cluster.ErrNotJoined, err)
-	case is(localbus.ErrJoined):
+	case is(localbus.ErrJoined), is(localbus.ErrOtherDevice):
 		return fmt.Errorf("%w (%v)", cluster.ErrRefused, err)
 	case is(localbus.ErrTooBig):
 		return fmt.Errorf("%w (%v)", cluster.ErrTooBig, err)
-	case is(localbus.ErrNoNode):
+	case is(localbus.ErrWrongRing):
+		return fmt.Errorf("%w (%v)", cluster.ErrWrongRing, err)
+	case is(localbus.ErrNoNode), is(localbus.ErrNoDevice):
 		return fmt.Errorf("%w (%v)", cluster.ErrNotMember, err)
 	}
 	return lostf(err)
@@ -136,6 +153,11 @@ func (e *localEngine) run(ctx context.Context) {
 		switch ev := ev.(type) {
 		case localbus.Ring:
 			e.ring(ev)
+		case localbus.Devices:
+			e.mu.Lock()
+			e.devices = ev
+			e.mu.Unlock()
+			e.recount()
 		case localbus.View:
 			if g := e.group(ev.Group); g != nil {
 				v := cluster.View{Group: ev.Group, Ring: localRing(ev.Ring), Joined: localChanges(ev.Joined), Left: localChanges(ev.Left), Transitional: ev.Transitional}
@@ -211,6 +233,7 @@ func (e *localEngine) ring(r localbus.Ring) {
 		}
 	}
 	e.mu.Lock()
+	e.devices = r.Devices
 	for _, id := range m.Left {
 		delete(e.joined, id)
 		delete(e.incarn, id)
@@ -219,20 +242,60 @@ func (e *localEngine) ring(r localbus.Ring) {
 		e.joined[id], e.incarn[id] = e.cfg.Clock.Now(), m.Ring.Seq
 	}
 	e.mu.Unlock()
-	total, needed, _ := e.votes(m.Members)
 	e.watches.tell(m)
-	e.watches.tell(cluster.Quorum{Ring: m.Ring, Quorate: total >= needed})
+	e.recount()
 }
 
-func (e *localEngine) votes(members []cluster.NodeID) (total, needed, expected int) {
+// counted are the votes of a node's part of the cluster.
+type counted struct {
+	total, needed, expected int
+	quorate                 bool
+	device                  localbus.Device // of this node; no name for none
+	// waits: the ring has nothing to say of quorum before the device was polled
+	// in it, or is dead.
+	waits bool
+}
+
+// count counts as votequorum does: a device's votes count on the node that casts
+// them, in the ring in which it does; with master wins a node is quorate if any
+// member's device votes so.
+func (e *localEngine) count(m cluster.Membership) (c counted) {
 	for _, n := range e.cfg.Nodes {
 		v := max(n.Votes, 1)
-		expected += v
-		if slices.Contains(members, n.ID) {
-			total += v
+		c.expected += v
+		if slices.Contains(m.Members, n.ID) {
+			c.total += v
 		}
 	}
-	return total, cluster.QuorumNeeded(expected, total, e.cfg.TwoNode, len(members)), expected
+	if e.cfg.Expected > 0 {
+		c.expected = e.cfg.Expected
+	}
+	e.mu.Lock()
+	devices := e.devices
+	e.mu.Unlock()
+	wins := false
+	for _, d := range devices {
+		votes := d.Alive && d.Cast && localRing(d.Ring) == m.Ring
+		wins = wins || votes && d.Wins && slices.Contains(m.Members, cluster.NodeID(d.Node))
+		if cluster.NodeID(d.Node) != e.local.ID {
+			continue
+		}
+		c.device, c.waits = d, d.Alive && localRing(d.Ring) != m.Ring
+		if votes {
+			c.total += e.cfg.DeviceVotes
+		}
+	}
+	c.needed = cluster.QuorumNeeded(c.expected, c.total, e.cfg.TwoNode, len(m.Members))
+	c.quorate = c.total >= c.needed || c.device.Alive && c.device.Wins && wins
+	return c
+}
+
+// recount tells of quorum, if it changed or the ring is a new one.
+func (e *localEngine) recount() {
+	m, q, _ := e.watches.state()
+	if c := e.count(m); !c.waits && (q.Ring != m.Ring || q.Quorate != c.quorate) {
+		e.watches.tell(cluster.Quorum{Ring: m.Ring, Quorate: c.quorate})
+	}
 }
 
 func (e *localEngine) Local() cluster.Node { return e.local }
@@ -299,8 +362,12 @@ func (e *localEngine) Status(context.Context) (cluster.Status, error) {
 	if err != nil {
 		return cluster.Status{}, err
 	}
-	st := cluster.Status{Engine: "local", Cluster: e.cfg.Cluster, Local: e.local.ID, Ring: m.Ring, Quorate: q.Quorate, TwoNode: e.cfg.TwoNode}
-	st.Total, st.Needed, st.Expected = e.votes(m.Members)
+	c := e.count(m)
+	st := cluster.Status{Engine: "local", Cluster: e.cfg.Cluster, Local: e.local.ID, Ring: m.Ring, Quorate: q.Quorate && q.Ring == m.Ring, TwoNode: e.cfg.TwoNode,
+		Total: c.total, Needed: c.needed, Expected: c.expected, DeviceName: c.device.Name}
+	if c.device.Alive {
+		st.DeviceVotes = e.cfg.DeviceVotes
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, n := range e.cfg.Nodes {
@@ -312,6 +379,38 @@ func (e *localEngine) Status(context.Context) (cluster.Status, error) {
 	}
 	slices.SortFunc(st.Nodes, func(a, b cluster.NodeStatus) int { return int(int64(a.ID) - int64(b.ID)) })
 	return st, nil
+}
+
+// RegisterDevice makes the quorum device of this node known to all its processes.
+func (e *localEngine) RegisterDevice(ctx context.Context, name string) error {
+	if e.cfg.DeviceVotes == 0 {
+		return fmt.Errorf("register the quorum device %s: there is none in cluster.conf, or it has no votes: %w", name, cluster.ErrRefused)
+	}
+	return e.deviceError(e.bus.RegisterDevice(ctx, name, e.cfg.DeviceTimeout))
+}
+
+// PollDevice casts a vote, or none, in a ring.
+func (e *localEngine) PollDevice(ctx context.Context, name string, cast bool, ring cluster.RingID) error {
+	return e.deviceError(e.bus.PollDevice(ctx, name, cast, localbus.RingID{Node: uint32(ring.Node), Seq: ring.Seq}))
+}
+
+// MasterWins makes the vote of the device enough.
+func (e *localEngine) MasterWins(ctx context.Context, name string, allow bool) error {
+	return e.deviceError(e.bus.MasterWins(ctx, name, allow))
+}
+
+// UnregisterDevice takes the device away.
+func (e *localEngine) UnregisterDevice(ctx context.Context, name string) error {
+	return e.deviceError(e.bus.UnregisterDevice(ctx, name))
+}
+
+// deviceError leaves alone what only says that the hub did not answer: another
+// one may.
+func (e *localEngine) deviceError(err error) error {
+	if err == nil || e.bus.Err() == nil && !errors.Is(err, localbus.ErrNoDevice) && !errors.Is(err, localbus.ErrOtherDevice) && !errors.Is(err, localbus.ErrWrongRing) {
+		return err
+	}
+	return translateLocal(err)
 }
 
 func (e *localEngine) Close() error {

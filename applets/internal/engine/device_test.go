@@ -1,0 +1,204 @@
+//go:build linux
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+)
+
+// TestLocal_Device: the votes of a quorum device on the embedded engine. They
+// count on the node that casts them, for all its processes, in the ring in which
+// they were cast, and while the device is polled; also when another process
+// orders everything.
+func TestLocal_Device(t *testing.T) {
+	t.Parallel()
+	cfg := LocalConfig{Dir: t.TempDir(), DeviceVotes: 1, DeviceTimeout: time.Hour, Expected: 3,
+		Nodes: []LocalNode{{Node: cluster.Node{ID: 1, Name: "a"}}, {Node: cluster.Node{ID: 2, Name: "b"}}}}
+	open := func(id cluster.NodeID, change func(*LocalConfig)) cluster.Engine {
+		t.Helper()
+		c := cfg
+		c.Node = id
+		if change != nil {
+			change(&c)
+		}
+		e, err := OpenLocal(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	ctx, wait := t.Context(), until(t)
+	hub, disk, other := open(2, nil), open(1, nil), open(1, nil)
+	device := disk.(cluster.Device)
+	status := func(e cluster.Engine) cluster.Status {
+		t.Helper()
+		st, err := e.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	show := func(e cluster.Engine) string {
+		st := status(e)
+		return fmt.Sprint(st.Total, " of ", st.Expected, ", ", st.Needed, " needed, ", st.Quorate, ", ", st.DeviceName, " ", st.DeviceVotes)
+	}
+	is := func(e cluster.Engine, want string) {
+		t.Helper()
+		wait(want, func() bool { return show(e) == want })
+	}
+	var mu sync.Mutex
+	var told []string
+	if _, err := other.Watch(func(ev cluster.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch ev := ev.(type) {
+		case cluster.Membership:
+			told = append(told, fmt.Sprint(len(ev.Members), " members"))
+		case cluster.Quorum:
+			told = append(told, fmt.Sprint("quorate ", ev.Quorate))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	forget := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		told = nil
+	}
+	hears := func(last string) {
+		t.Helper()
+		wait("the other process hears: "+last, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return strings.HasSuffix(strings.Join(told, ", "), last)
+		})
+	}
+	poll := func(cast bool) error { return device.PollDevice(ctx, "disk", cast, status(disk).Ring) }
+
+	if err := poll(true); !errors.Is(err, cluster.ErrNotMember) {
+		t.Errorf("poll before it is registered: %v", err)
+	}
+	if err := device.RegisterDevice(ctx, "disk"); err != nil {
+		t.Fatal(err)
+	}
+	if err := device.RegisterDevice(ctx, "disk"); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	if err := other.(cluster.Device).RegisterDevice(ctx, "other"); !errors.Is(err, cluster.ErrRefused) {
+		t.Errorf("another device of the node: %v", err)
+	}
+	if err := device.PollDevice(ctx, "other", true, status(disk).Ring); !errors.Is(err, cluster.ErrRefused) {
+		t.Errorf("poll of another device: %v", err)
+	}
+	if err := device.PollDevice(ctx, "disk", true, cluster.RingID{Node: 9, Seq: 9}); !errors.Is(err, cluster.ErrWrongRing) {
+		t.Errorf("poll in another ring: %v", err)
+	}
+	is(other, "2 of 3, 2 needed, true, disk 0")
+	if err := poll(true); err != nil {
+		t.Fatal(err)
+	}
+	is(disk, "3 of 3, 2 needed, true, disk 1")
+	is(other, "3 of 3, 2 needed, true, disk 1")
+	is(hub, "2 of 3, 2 needed, true,  0")
+
+	// The other node goes, with the process that orders everything: nothing is
+	// known of quorum before the device has spoken in the new ring.
+	forget()
+	hub.(*localEngine).abandon()
+	wait("the other node is gone", func() bool { return len(status(other).Members()) == 1 && len(status(disk).Members()) == 1 })
+	if err := poll(true); err != nil && !errors.Is(err, cluster.ErrWrongRing) {
+		t.Fatal(err)
+	}
+	wait("it votes in the last ring", func() bool { return poll(true) == nil && show(other) == "2 of 3, 2 needed, true, disk 1" })
+	hears("1 members, quorate true")
+	if err := poll(false); err != nil {
+		t.Fatal(err)
+	}
+	is(other, "1 of 3, 2 needed, false, disk 1")
+	hears("1 members, quorate true, quorate false")
+
+	// A node comes back; its own device is one more, and master wins.
+	back := open(2, nil)
+	if err := back.(cluster.Device).RegisterDevice(ctx, "disk"); err != nil {
+		t.Fatal(err)
+	}
+	wait("both vote", func() bool {
+		return poll(true) == nil && back.(cluster.Device).PollDevice(ctx, "disk", true, status(back).Ring) == nil && show(disk) == "3 of 3, 2 needed, true, disk 1"
+	})
+	is(back, "3 of 3, 2 needed, true, disk 1")
+	if err := device.UnregisterDevice(ctx, "disk"); err != nil {
+		t.Fatal(err)
+	}
+	is(disk, "2 of 3, 2 needed, true,  0")
+	is(back, "3 of 3, 2 needed, true, disk 1")
+	back.Close()
+	is(disk, "1 of 3, 2 needed, false,  0")
+
+	// A device that is not polled dies.
+	mortal := open(1, func(c *LocalConfig) { c.DeviceTimeout = time.Millisecond }).(cluster.Device)
+	if err := mortal.RegisterDevice(ctx, "disk"); err != nil {
+		t.Fatal(err)
+	}
+	forget()
+	if err := mortal.PollDevice(ctx, "disk", true, status(disk).Ring); err != nil {
+		t.Fatal(err)
+	}
+	hears("quorate true, quorate false")
+	is(disk, "1 of 3, 2 needed, false, disk 0")
+	if err := mortal.MasterWins(ctx, "disk", true); err != nil {
+		t.Error(err)
+	}
+
+	none := open(1, func(c *LocalConfig) { c.DeviceVotes = 0 }).(cluster.Device)
+	if err := none.RegisterDevice(ctx, "disk"); !errors.Is(err, cluster.ErrRefused) {
+		t.Errorf("a device that cluster.conf does not have: %v", err)
+	}
+}
+
+// TestLocal_MasterWins: a node whose device votes, or is in the ring of one that
+// does, is quorate although votes are missing.
+func TestLocal_MasterWins(t *testing.T) {
+	t.Parallel()
+	cfg := LocalConfig{Dir: t.TempDir(), DeviceVotes: 1, Expected: 9, Node: 1, Nodes: []LocalNode{{Node: cluster.Node{ID: 1, Name: "a"}}, {Node: cluster.Node{ID: 2, Name: "b"}}}}
+	var all []cluster.Engine
+	for id := cluster.NodeID(1); id <= 2; id++ {
+		cfg.Node = id
+		e, err := OpenLocal(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		all = append(all, e)
+	}
+	wait := until(t)
+	for i, e := range all {
+		d := e.(cluster.Device)
+		if err := d.RegisterDevice(t.Context(), "disk"); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.MasterWins(t.Context(), "disk", true); err != nil {
+			t.Fatal(err)
+		}
+		wait("the poll is taken", func() bool {
+			st, err := e.Status(t.Context())
+			return err == nil && d.PollDevice(t.Context(), "disk", i == 0, st.Ring) == nil
+		})
+	}
+	for _, e := range all {
+		wait("quorate", func() bool { st, err := e.Status(t.Context()); return err == nil && st.Quorate && st.Total < st.Needed })
+	}
+	if err := all[0].(cluster.Device).UnregisterDevice(t.Context(), "disk"); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		wait("not quorate", func() bool { st, err := e.Status(t.Context()); return err == nil && !st.Quorate })
+	}
+}
