@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/applets/internal/engine"
@@ -43,9 +41,6 @@ const (
 	// no use.
 	callLimit = 10 * time.Second
 	config    = "/etc/cluster/cluster.conf"
-	// home puts the cursor into the first column of the first line; toEnd and
-	// below erase the rest of a line and of the screen (ECMA-48, CUP, EL, ED).
-	home, toEnd, below = "\x1b[H", "\x1b[K", "\x1b[J"
 )
 
 func options() []argv.Option {
@@ -76,6 +71,7 @@ const usage = `usage: clustat <options>
 // tool is one call.
 type tool struct {
 	ctx                          context.Context
+	limit                        time.Duration // callLimit
 	env                          platform.Env
 	view                         rgmctl.View
 	every                        time.Duration
@@ -84,7 +80,11 @@ type tool struct {
 
 // Run runs the command line args.
 func Run(ctx context.Context, env platform.Env, args []string) error {
-	t := &tool{ctx: ctx, env: env}
+	return run(ctx, env, args, callLimit)
+}
+
+func run(ctx context.Context, env platform.Env, args []string, limit time.Duration) error {
+	t := &tool{ctx: ctx, env: env, limit: limit}
 	done, err := t.parse(args)
 	if done || err != nil {
 		return err
@@ -166,6 +166,9 @@ func (t *tool) once(st *rgmctl.Status, w io.Writer) error {
 		return nil
 	}
 	out, code := t.render(st)
+	if st.Error != "" && t.view.Member == "" {
+		fmt.Fprintln(t.env.Stderr, st.Error)
+	}
 	if _, err := io.WriteString(w, out); err != nil {
 		return applet.Exitf(exitError, "clustat: write the output: %v", err)
 	}
@@ -177,7 +180,7 @@ func (t *tool) once(st *rgmctl.Status, w io.Writer) error {
 
 func (t *tool) render(st *rgmctl.Status) (out string, code int) {
 	t.view.Now = t.env.Clock.Now()
-	t.view.Width = width(t.env.Stdout)
+	t.view.Width, _ = size(t.env.Stdout)
 	switch {
 	case t.view.Member != "":
 		if n := st.Node(t.view.Member); n == nil {
@@ -186,9 +189,6 @@ func (t *tool) render(st *rgmctl.Status) (out string, code int) {
 			code = exitError
 		}
 	case t.view.Service != "":
-		if st.Error != "" {
-			fmt.Fprintln(t.env.Stderr, st.Error)
-		}
 		code = exitUnknown
 		if g := st.Service(t.view.Service); g != nil {
 			switch code = g.State; code {
@@ -196,8 +196,6 @@ func (t *tool) render(st *rgmctl.Status) (out string, code int) {
 				code = 0
 			}
 		}
-	case st.Error != "":
-		fmt.Fprintln(t.env.Stderr, st.Error)
 	}
 	switch {
 	case t.json:
@@ -212,56 +210,18 @@ func (t *tool) render(st *rgmctl.Status) (out string, code int) {
 	return st.Text(t.view), code
 }
 
-// width is that of the terminal, 0 if there is none.
-func width(w io.Writer) int {
-	f, ok := w.(*os.File)
-	if !ok {
-		return 0
-	}
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil {
-		return 0
-	}
-	return int(size.Col)
-}
-
-// again is -i. On a terminal each picture is drawn over the one before, line by
-// line, so that nothing flickers.
-func (t *tool) again() error {
-	terminal := width(t.env.Stdout) > 0
-	for first := true; ; first = false {
-		st, err := t.status()
-		text := ""
-		if err != nil {
-			text = err.Error() + "\n"
-		} else if text, _ = t.render(st); t.own || t.quorum {
-			return t.once(st, t.env.Stdout)
-		}
-		switch {
-		case terminal && first:
-			text = home + below + text
-		case terminal:
-			text = home + strings.ReplaceAll(text, "\n", toEnd+"\n") + below
-		}
-		if _, err := io.WriteString(t.env.Stdout, text); err != nil {
-			return applet.Exitf(exitError, "clustat: write the output: %v", err)
-		}
-		if t.env.Clock.Sleep(t.ctx, t.every) != nil {
-			return nil
-		}
-	}
-}
-
 // status asks rgmanager, and without one corosync.
 func (t *tool) status() (*rgmctl.Status, error) {
 	c := daemon.Client(t.env, "rgmanager")
-	c.Limit = callLimit
+	c.Limit = t.limit
 	var st rgmctl.Status
 	err := c.Do(t.ctx, "GET", "/v1/status", nil, &st)
 	if err == nil {
-		if len(st.Services) == 0 { // its flag appears only with services
+		// The original knew the flags from the answer about services: without
+		// one, and with -m, which does not ask for them, there are none.
+		if len(st.Services) == 0 || t.view.Member != "" && !t.json {
 			for i := range st.Nodes {
-				st.Nodes[i].RGManager = false
+				st.Nodes[i].RGManager, st.Nodes[i].Master, st.Nodes[i].Worker = false, false, false
 			}
 		}
 		if t.fast {
@@ -275,6 +235,9 @@ func (t *tool) status() (*rgmctl.Status, error) {
 	}
 	s, err := t.members()
 	if err != nil {
+		if fault != "" && t.ctx.Err() == nil {
+			fmt.Fprintln(t.env.Stderr, fault)
+		}
 		return nil, err
 	}
 	s.Error = fault
@@ -283,7 +246,7 @@ func (t *tool) status() (*rgmctl.Status, error) {
 
 // members is the cluster without its services.
 func (t *tool) members() (*rgmctl.Status, error) {
-	e, err := engine.OpenCorosync(t.ctx, corosync.Config{Limit: callLimit})
+	e, err := engine.OpenCorosync(t.ctx, corosync.Config{Limit: t.limit})
 	if err != nil {
 		text := "Connection refused"
 		switch {
