@@ -49,7 +49,7 @@ func Run(ctx context.Context, env platform.Env, all []applet.Entry, args []strin
 			&cli.BoolFlag{Name: "list-full", Usage: "print name, class, section, aliases, links and summary, separated by tabs"},
 			&cli.BoolFlag{Name: "version", Usage: "print the version"},
 		},
-		Commands:             []*cli.Command{t.corosyncConf(), t.demo(), t.explain(), t.export(), t.install(), t.plan(), t.qdisk(), t.simulate(), t.uninstall(), t.why()},
+		Commands:             []*cli.Command{t.corosyncConf(), t.demo(), t.explain(), t.export(), t.idle(), t.install(), t.plan(), t.qdisk(), t.simulate(), t.uninstall(), t.why()},
 		Action:               t.root,
 		Reader:               env.Stdin,
 		Writer:               env.Stdout,

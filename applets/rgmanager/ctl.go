@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/ctl"
@@ -36,6 +38,7 @@ func (s *shell) routes() {
 	})
 	s.d.HandleFunc("POST /v1/request", s.request)
 	s.d.HandleFunc("POST /v1/lock", s.lock)
+	s.d.HandleFunc("POST /v1/idle", s.idle)
 	s.d.HandleFunc("GET /v1/weight", func(w http.ResponseWriter, r *http.Request) {
 		var out rgmctl.Weight
 		err := s.in(r.Context(), func() error { out.Weight = s.core.Weight(); return nil })
@@ -227,6 +230,25 @@ func (s *shell) lock(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctl.Reply(w, rgmctl.Lock{Locked: req.Kind == rgm.Lock || req.Kind == rgm.QueryLock && a.Result == rgm.Yes})
+}
+
+// idle takes a person's word about a node.
+func (s *shell) idle(w http.ResponseWriter, r *http.Request) {
+	var in rgmctl.Idle
+	err := ctl.Read(r, &in)
+	if err == nil && (len(in.By) > maxName || strings.ContainsFunc(in.By, unicode.IsControl)) {
+		err = fmt.Errorf("who says so has up to %d characters that can be printed", maxName)
+	}
+	if err != nil {
+		ctl.Fail(w, http.StatusBadRequest, err)
+		return
+	}
+	a, err := s.ask(r.Context(), rgm.Request{Kind: rgm.AssumeIdleRequest, Service: in.By, Target: cluster.NodeID(in.Node)})
+	if err != nil {
+		ctl.Fail(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	ctl.Reply(w, rgmctl.Answer{Code: int(a.Result), Text: a.Result.String()})
 }
 
 // why is the history of a service.

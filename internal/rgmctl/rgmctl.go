@@ -133,6 +133,13 @@ type Lock struct {
 	Locked bool  `json:"locked"`
 }
 
+// Idle is the body of POST /v1/idle: a person's word that a member of the
+// cluster without rgmanager runs no services. By says who that is, for the logs.
+type Idle struct {
+	Node uint32 `json:"node"`
+	By   string `json:"by"`
+}
+
 // Weight is the answer to GET /v1/weight: what this node's services are worth
 // in a fence race.
 type Weight struct {
@@ -175,6 +182,7 @@ type Candidate struct {
 const (
 	CodeSuccess = 0
 	CodeFail    = -1
+	CodeInvalid = -8
 	CodeRunning = -10
 )
 
