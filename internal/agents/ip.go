@@ -25,6 +25,8 @@ type Net interface {
 	// Probe returns the link-layer address of a neighbour that has the
 	// address already, or "".
 	Probe(ctx context.Context, l *platform.Link, a netip.Addr) (string, error)
+	// Claimed asks once more when the address is here, and waits.
+	Claimed(ctx context.Context, l *platform.Link, a netip.Addr, wait time.Duration) (string, error)
 	// Announce tells the neighbours once where the address is.
 	Announce(l *platform.Link, a netip.Addr) error
 	// Ping sends an echo request from the address to itself.
@@ -224,7 +226,7 @@ func (ip ipAgent) start(ctx context.Context, c *Call) error {
 		c.Debugf("Link for %s: Detected", l.Name)
 	}
 	c.Infof("Adding %s address %v to %s", a.family(), p, l.Name)
-	if v, ok := c.Lookup("check_duplicate"); !ok || v == "" || Yes(v) {
+	if checkDuplicate(c) {
 		c.Debugf("Ping addr %v from dev %s", a.Addr, l.Name)
 		owner, err := net.Probe(ctx, l, a.Addr)
 		if err != nil {
@@ -237,7 +239,7 @@ func (ip ipAgent) start(ctx context.Context, c *Call) error {
 	if err := net.Add(l.Index, p); err != nil {
 		return err
 	}
-	if err := ip.tell(ctx, c, net, l, a); err != nil {
+	if err := ip.tell(ctx, c, net, l, a, p); err != nil {
 		c.Warnf("%v", err)
 	}
 	if c.Bool("update_source") {
@@ -252,8 +254,13 @@ func (ip ipAgent) start(ctx context.Context, c *Call) error {
 	return nil
 }
 
+func checkDuplicate(c *Call) bool {
+	v, ok := c.Lookup("check_duplicate")
+	return !ok || v == "" || Yes(v)
+}
+
 // tell announces the address, now and, without waiting for it, again.
-func (ip ipAgent) tell(ctx context.Context, c *Call, net Net, l *platform.Link, a address) error {
+func (ip ipAgent) tell(ctx context.Context, c *Call, net Net, l *platform.Link, a address, p netip.Prefix) error {
 	c.Debugf("Sending gratuitous ARP: %v %s brd ff:ff:ff:ff:ff:ff", a.Addr, hex(l.HW))
 	if err := net.Announce(l, a.Addr); err != nil {
 		return err
@@ -262,18 +269,18 @@ func (ip ipAgent) tell(ctx context.Context, c *Call, net Net, l *platform.Link, 
 		return nil
 	}
 	if c.Dialect == InProcess {
-		clock := c.Env.Clock
 		go func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), announceCount*announceInterval)
 			defer cancel()
-			_ = repeat(ctx, clock, net, l, a.Addr)
+			_ = repeat(ctx, c, net, l, p)
 		}()
 		return nil
 	}
 	// A process of its own goes on after this one has ended.
 	_, err := c.Env.Runner.Start(context.WithoutCancel(ctx), platform.Cmd{
 		Path: c.self(), Args: []string{"ip.sh", announceWord}, Limit: announceCount * announceInterval * 2,
-		Env: []string{"OCF_RESKEY_address=" + c.Param("address"), "OCF_RESOURCE_INSTANCE=" + c.Instance()},
+		Env: []string{"OCF_RESKEY_address=" + c.Param("address"), "OCF_RESKEY_check_duplicate=" + c.Param("check_duplicate"),
+			"OCF_RESOURCE_INSTANCE=" + c.Instance()},
 	})
 	if err != nil {
 		return fmt.Errorf("repeat the announcement of %v: %w", a.Addr, err)
@@ -281,10 +288,20 @@ func (ip ipAgent) tell(ctx context.Context, c *Call, net Net, l *platform.Link, 
 	return nil
 }
 
-// repeat announces again until the count is full.
-func repeat(ctx context.Context, clock platform.Clock, net Net, l *platform.Link, a netip.Addr) error {
+// repeat is what follows a start that has ended already: the announcements until
+// the count is full, and between them the longer part of the duplicate address
+// check. An owner who turns up in it keeps the address; the next check here
+// finds that it is gone.
+func repeat(ctx context.Context, c *Call, net Net, l *platform.Link, p netip.Prefix) error {
 	for range announceCount - 1 {
-		if err := clock.Sleep(ctx, announceInterval); err != nil {
+		owner := ""
+		var err error
+		if checkDuplicate(c) {
+			owner, err = net.Claimed(ctx, l, p.Addr(), announceInterval)
+		} else {
+			err = c.Sleep(ctx, announceInterval)
+		}
+		if err != nil {
 			return err
 		}
 		// Gone, or moved on: somebody else may announce it by now.
@@ -292,10 +309,14 @@ func repeat(ctx context.Context, clock platform.Clock, net Net, l *platform.Link
 		if err != nil {
 			return err
 		}
-		if have := state.Find(a); have == nil || have.Link != l.Index {
+		if have := state.Find(p.Addr()); have == nil || have.Link != l.Index {
 			return nil
 		}
-		if err := net.Announce(l, a); err != nil {
+		if owner != "" {
+			c.Errorf("address collision %v: %s has it, too; removing it here", p.Addr(), owner)
+			return net.Remove(l.Index, p)
+		}
+		if err := net.Announce(l, p.Addr()); err != nil {
 			return err
 		}
 	}
@@ -308,11 +329,11 @@ func (ip ipAgent) announce(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	net, l, _, err := ip.where(a)
+	net, l, state, err := ip.where(a)
 	if err != nil || l == nil {
 		return err
 	}
-	return repeat(ctx, c.Env.Clock, net, l, a.Addr)
+	return repeat(ctx, c, net, l, state.Find(a.Addr).Prefix)
 }
 
 // where finds the address on this machine. l is nil if it is not there.

@@ -128,6 +128,26 @@ func TestIP_Takeover(t *testing.T) {
 	}
 }
 
+// TestIP_LateCollision: who turns up as the owner after the start keeps the
+// address.
+func TestIP_LateCollision(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"192.0.2.55/24", "2001:db8::55/64"} {
+		lab := netlabtest.New(t, "n1", "n2")
+		one := newNode(t, lab, "n1")
+		addr := "address=" + prefix
+		one.want(OK, "start", addr)
+		lab.Address("n2", "eth0", prefix)
+		one.want(OK, "announce", addr, "check_duplicate=0")
+		one.want(OK, "status", addr)
+		one.want(OK, "announce", addr)
+		if out := one.env.Stdout.String(); !strings.Contains(out, lab.HW("n2", "eth0")+" has it, too; removing it here") {
+			t.Errorf("no late collision in:\n%s", out)
+		}
+		one.want(NotRunning, "status", addr)
+	}
+}
+
 func TestIP_Link(t *testing.T) {
 	t.Parallel()
 	lab := netlabtest.New(t, "n1")

@@ -185,7 +185,7 @@ var builtinRules = [...]Rule{
 		{Name: "disable_rdisc", ContentType: "boolean", Short: "Leave the router discovery daemon alone", Long: "Leave the router discovery daemon alone."},
 		{Name: "prefer_interface", ContentType: "string", Short: "Interface to use if several fit", Long: "Interface to use if several fit."},
 		{Name: "update_source", ContentType: "boolean", Short: "Make the address the preferred source of its routes", Long: "Make the address the preferred source of its routes."},
-		{Name: "check_duplicate", ContentType: "boolean", Short: "Ask the neighbours before the address is added", Long: "Ask the neighbours whether somebody has the address before it is added, for 0.3 seconds. On unless it is 0 or no."},
+		{Name: "check_duplicate", ContentType: "boolean", Short: "Ask the neighbours before the address is added", Long: "Ask the neighbours whether somebody has the address before it is added, for 0.06 seconds, and for 0.8 seconds after the start. On unless it is 0 or no."},
 		{Name: "arp_refresh", ContentType: "boolean", Short: "Announce the address at each check", Long: "Announce the address to the neighbours at each check, too."},
 	}, Actions: []Action{
 		{Name: "start", Timeout: 20},

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -21,10 +22,10 @@ import (
 
 // The duplicate address check. RFC 5227 waits for 5 to 7 seconds, for
 // configuration without a person; an owner of the address that is alive answers
-// at once.
+// at once. Probe asks three times in 60 ms, because a service waits for it.
 const (
-	probeCount    = 3
-	probeInterval = 100 * time.Millisecond
+	probeCount = 3
+	probeFirst = 10 * time.Millisecond // and 20, and 30
 )
 
 // ethernet is the length of a link-layer address that ARP and neighbour
@@ -40,19 +41,52 @@ func listen(l *platform.Link, protocol int) (*packet.Conn, error) {
 	return c, nil
 }
 
-// Probe asks the neighbours whether somebody has the address, for 0.3 s. It
+// Probe asks the neighbours whether somebody has the address, for 60 ms. It
 // returns the link-layer address of who does, or "". On an interface without
 // neighbours that could be asked nobody does.
 func (n *Net) Probe(ctx context.Context, l *platform.Link, a netip.Addr) (string, error) {
+	return ask(ctx, l, a, probeCount, func(i int) time.Duration { return time.Duration(i+1) * probeFirst }, owner, l.HW)
+}
+
+// Claimed asks once whether somebody else has an address that is here, and waits
+// for the whole time. Only a neighbour that answers counts, none that is asking,
+// and nothing that comes from this machine's own interfaces.
+func (n *Net) Claimed(ctx context.Context, l *platform.Link, a netip.Addr, wait time.Duration) (string, error) {
+	state, err := n.State()
+	if err != nil {
+		return "", err
+	}
+	own := [][]byte{l.HW}
+	for i := range state.Links {
+		own = append(own, state.Links[i].HW)
+	}
+	answers := func(b []byte, from net.Addr, a netip.Addr, own ...[]byte) net.HardwareAddr {
+		if a.Is4() {
+			if p, err := decodeARP(b); err != nil || p.op != arpReply || !bytes.Equal(p.targetHW[:], l.HW) {
+				return nil
+			}
+		} else if p, err := decodeNDP(b); err != nil || p.typ != advertisement {
+			return nil
+		}
+		return owner(b, from, a, own...)
+	}
+	return ask(ctx, l, a, 1, func(int) time.Duration { return wait }, answers, own...)
+}
+
+// ask sends probes, waits after each, and returns who claims the address by what
+// it says or asks itself, or "".
+func ask(ctx context.Context, l *platform.Link, a netip.Addr, count int, wait func(int) time.Duration,
+	claims func([]byte, net.Addr, netip.Addr, ...[]byte) net.HardwareAddr, own ...[]byte,
+) (string, error) {
 	if !ethernet(l) {
 		return "", nil
 	}
-	var own [hwSize]byte
-	copy(own[:], l.HW)
+	var hw [hwSize]byte
+	copy(hw[:], l.HW)
 	protocol, frame, to := unix.ETH_P_ARP, []byte(nil), net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	if a.Is4() {
 		// RFC 5227, section 1.1: the sender's protocol address is 0.
-		frame = arp{op: arpRequest, senderHW: own, sender: netip.IPv4Unspecified(), target: a}.encode()
+		frame = arp{op: arpRequest, senderHW: hw, sender: netip.IPv4Unspecified(), target: a}.encode()
 	} else {
 		group := solicited(a)
 		protocol, to = unix.ETH_P_IPV6, groupHW(group)
@@ -62,7 +96,7 @@ func (n *Net) Probe(ctx context.Context, l *platform.Link, a netip.Addr) (string
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer closeLater(c)
 	if a.Is6() {
 		// To see others who try the same address at this moment.
 		if err := c.JoinGroup(to); err != nil {
@@ -71,12 +105,12 @@ func (n *Net) Probe(ctx context.Context, l *platform.Link, a netip.Addr) (string
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
 	defer stop()
-	buf := make([]byte, 1<<16)
-	for range probeCount {
+	buf := make([]byte, 2048) // what is longer is neither ARP nor a claim
+	for i := range count {
 		if _, err := c.WriteTo(frame, &packet.Addr{HardwareAddr: to}); err != nil {
 			return "", fmt.Errorf("probe for %v on %s: %w", a, l.Name, err)
 		}
-		if err := c.SetReadDeadline(time.Now().Add(probeInterval)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(wait(i))); err != nil {
 			return "", fmt.Errorf("probe for %v on %s: %w", a, l.Name, err)
 		}
 		for ctx.Err() == nil {
@@ -87,19 +121,52 @@ func (n *Net) Probe(ctx context.Context, l *platform.Link, a netip.Addr) (string
 			if err != nil {
 				return "", fmt.Errorf("wait for the owner of %v on %s: %w", a, l.Name, err)
 			}
-			if hw := owner(buf[:k], from, a, own[:]); hw != nil {
-				return hw.String(), nil
+			if who := claims(buf[:k], from, a, own...); who != nil {
+				return who.String(), nil
 			}
 		}
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
 	}
-	return "", nil
+	// On a busy machine the time may be over before what came in it was read.
+	return waiting(c, buf, func(b []byte, from net.Addr) net.HardwareAddr { return claims(b, from, a, own...) })
 }
 
+// waiting looks through what has come and was not read yet.
+func waiting(c *packet.Conn, buf []byte, claims func([]byte, net.Addr) net.HardwareAddr) (who string, err error) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = c.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		return "", err
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		for {
+			n, from, err := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			if err != nil {
+				return true // there is nothing more
+			}
+			at := &packet.Addr{}
+			if l, ok := from.(*unix.SockaddrLinklayer); ok {
+				at.HardwareAddr = append(at.HardwareAddr, l.Addr[:min(int(l.Halen), len(l.Addr))]...)
+			}
+			if hw := claims(buf[:n], at); hw != nil {
+				who = hw.String()
+				return true
+			}
+		}
+	})
+	return who, err
+}
+
+// closeLater closes a packet socket behind the caller's back: the kernel lets
+// all processors pass by before it is gone, which takes some 10 ms.
+func closeLater(c *packet.Conn) { go func() { _ = c.Close() }() }
+
 // owner returns who claims the address in a packet, or nil.
-func owner(b []byte, from net.Addr, a netip.Addr, own []byte) net.HardwareAddr {
+func owner(b []byte, from net.Addr, a netip.Addr, own ...[]byte) net.HardwareAddr {
 	var hw []byte
 	if a.Is4() {
 		p, err := decodeARP(b)
@@ -118,7 +185,7 @@ func owner(b []byte, from net.Addr, a netip.Addr, own []byte) net.HardwareAddr {
 			}
 		}
 	}
-	if bytes.Equal(hw, own) || len(hw) == 0 {
+	if len(hw) == 0 || slices.ContainsFunc(own, func(o []byte) bool { return bytes.Equal(o, hw) }) {
 		return nil
 	}
 	return append(net.HardwareAddr(nil), hw...)
@@ -150,7 +217,7 @@ func (n *Net) Announce(l *platform.Link, a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer closeLater(c)
 	for _, f := range frames {
 		if _, err := c.WriteTo(f, &packet.Addr{HardwareAddr: to}); err != nil {
 			return fmt.Errorf("announce %v on %s: %w", a, l.Name, err)

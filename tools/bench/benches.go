@@ -26,7 +26,7 @@ func benches(links, quick, slow string) []bench {
 		return bench{name: name, before: args(ours, "on"), ours: args(ours, action), other: args(theirs, action)}
 	}
 	// The address is on v0 of a network namespace; ours asks there whether
-	// somebody has it, for 0.3 s, in which it uses no processor.
+	// somebody has it, for 0.06 s, in which it uses no processor.
 	const address, instance = "192.0.2.9", "OCF_RESOURCE_INSTANCE=vip"
 	ipAgent := func(name, action string, before ...string) bench {
 		return bench{name: name, before: before, net: true,
