@@ -88,7 +88,15 @@ type Cmd struct {
 	// process: what it starts, mounts and configures is gone when it ends.
 	// Linux only, and it needs CAP_SYS_ADMIN.
 	Private bool
+	// Group is Contained, and names the control group below this process's own
+	// that gets what the program leaves behind, so that this can be told later,
+	// whatever it does to its environment. "" means this process's own group.
+	Group string
 }
+
+// GroupPrefix begins the name of the folder of a Cmd.Group; the escaped name
+// (url.PathEscape) follows.
+const GroupPrefix = "haobox:"
 
 // Result is how a program ended.
 type Result struct {

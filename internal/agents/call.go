@@ -294,6 +294,10 @@ func (c *Call) guard(ctx context.Context, cmd platform.Cmd) (platform.Result, er
 	cmd.Limit = 0
 	expired, stop := c.Env.Clock.After(limit)
 	defer stop()
+	// An agent that is a program has been put there as a whole.
+	if c.Dialect == InProcess && !c.checking() {
+		cmd.Group = c.Instance()
+	}
 	p, err := c.Env.Runner.Start(context.WithoutCancel(ctx), cmd)
 	if err != nil {
 		return platform.Result{ExitCode: -1}, err

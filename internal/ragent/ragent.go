@@ -330,6 +330,12 @@ func (r *Runner) timeout(j Job, limit time.Duration) {
 func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool) Result {
 	out := &agents.LineWriter{Line: func(line string) { r.line(j, line, native) }}
 	cmd.Stdout, cmd.Stderr, cmd.Contained = out, out, true
+	switch j.Action {
+	case "status", "monitor", "validate-all", "verify-all", "meta-data":
+	default:
+		// What it leaves running is watched, and found by this.
+		cmd.Group = j.Type + ":" + j.Name
+	}
 	// The limit is kept here, not by the runner: a program in an
 	// uninterruptible wait does not go when it is killed.
 	limit := j.Limit()

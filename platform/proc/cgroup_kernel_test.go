@@ -5,6 +5,7 @@ package proc
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,7 +22,7 @@ import (
 func TestContained(t *testing.T) {
 	t.Parallel()
 	testskip.IfEmulated(t, "the emulator can not start a program in a control group")
-	probe := newCgroup()
+	probe := newCgroup("")
 	if probe == nil {
 		mounts, _ := os.ReadFile("/proc/self/mountinfo")
 		testskip.Kernel(t, "cgroup2", "no control group can be made; mounted are:\n"+string(mounts))
@@ -98,6 +99,46 @@ func TestContained(t *testing.T) {
 				t.Errorf("the orphan is in %s, %v; want it in %s", its, err, own)
 			}
 		})
+	}
+}
+
+// TestGroup: what a program leaves behind is in the group with its name, which
+// goes with it, when the next program ends.
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	testskip.IfEmulated(t, "the emulator can not start a program in a control group")
+	probe := newCgroup("")
+	if probe == nil {
+		testskip.Kernel(t, "cgroup2", "no control group can be made")
+	}
+	probe.release(false)
+	name := "script:" + t.Name() + "/" + filepath.Base(t.TempDir())
+	dir := filepath.Join(probe.parent, platform.GroupPrefix+url.PathEscape(name))
+	run := func(script string) string {
+		t.Helper()
+		var out strings.Builder
+		res, err := Runner{}.Run(context.Background(), platform.Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Stdout: &out, Group: name})
+		if err != nil || !res.OK() {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		return strings.TrimSpace(out.String())
+	}
+	// A group that something is left in stays, and goes with the next program.
+	pid, err := strconv.Atoi(run("sleep 1000 >/dev/null 2>&1 & echo $!"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("the group of what is left: %v", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for { // the test's own limit ends this
+		run(":")
+		if _, err := os.Stat(dir); os.IsNotExist(err) {
+			return
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/haobox/haobox/platform"
 )
 
 // cgroupRoots are where version 2 of control groups is mounted: alone, or
@@ -39,12 +42,15 @@ var cgroups atomic.Uint32
 // by itself: not by a session of its own, nor when its parent ends.
 type cgroup struct {
 	dir, parent string
-	fd          *os.File
+	// rest is the folder of the group that gets what is left: parent, or one
+	// below it that is made when it is needed.
+	rest string
+	fd   *os.File
 }
 
-// newCgroup makes a control group below this process's own. It returns nil
-// where that is not possible: no version 2 (cgroups(7)), or no right to write.
-func newCgroup() *cgroup {
+// newCgroup makes a control group below this process's own, and notes the name of
+// a platform.Cmd.Group for what is left behind. It returns nil where that is not possible: no version 2 (cgroups(7)), or no right to write.
+func newCgroup(rest string) *cgroup {
 	parent, ok := ownCgroup()
 	if !ok {
 		return nil
@@ -57,7 +63,10 @@ func newCgroup() *cgroup {
 	if os.Mkdir(dir, 0o755) != nil {
 		return nil
 	}
-	g := &cgroup{dir: dir, parent: parent}
+	g := &cgroup{dir: dir, parent: parent, rest: parent}
+	if rest != "" {
+		g.rest = filepath.Join(parent, platform.GroupPrefix+url.PathEscape(rest))
+	}
 	fd, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_PATH, 0)
 	if err != nil {
 		g.remove()
@@ -113,10 +122,13 @@ func (g *cgroup) kill() error {
 }
 
 // release gives up the group after its program has ended. What the program left
-// behind, a daemon, goes on in this process's group; what was killed gets a
-// moment to disappear.
+// behind, a daemon, goes on in this process's group or in the one with the name;
+// what was killed gets a moment to disappear.
 func (g *cgroup) release(killed bool) {
 	defer g.fd.Close()
+	if g.rest != g.parent {
+		defer syscall.Rmdir(g.rest) // unless there is something in it
+	}
 	if killed {
 		for end := time.Now().Add(killedWait); !g.remove() && time.Now().Before(end); {
 			time.Sleep(killedPause)
@@ -131,9 +143,14 @@ func (g *cgroup) release(killed bool) {
 		if err != nil {
 			return
 		}
+		if len(pids) > 0 && g.rest != g.parent && os.Mkdir(g.rest, 0o755) != nil {
+			if _, err := os.Stat(g.rest); err != nil {
+				g.rest = g.parent
+			}
+		}
 		for pid := range bytes.FieldsSeq(pids) {
 			// One that ended meanwhile is no fault.
-			_ = os.WriteFile(filepath.Join(g.parent, "cgroup.procs"), pid, 0)
+			_ = os.WriteFile(filepath.Join(g.rest, "cgroup.procs"), pid, 0)
 		}
 	}
 }

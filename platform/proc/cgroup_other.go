@@ -7,7 +7,7 @@ import "syscall"
 // cgroup exists on Linux only.
 type cgroup struct{}
 
-func newCgroup() *cgroup { return nil }
+func newCgroup(string) *cgroup { return nil }
 
 func (*cgroup) join(*syscall.SysProcAttr) {}
 

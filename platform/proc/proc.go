@@ -37,8 +37,8 @@ func (Runner) Start(ctx context.Context, cmd platform.Cmd) (platform.Process, er
 		ctx, cancel = context.WithTimeout(ctx, cmd.Limit)
 	}
 	p := &process{cancel: cancel, grace: cmd.Grace}
-	if cmd.Contained {
-		p.group = newCgroup()
+	if cmd.Contained || cmd.Group != "" {
+		p.group = newCgroup(cmd.Group)
 	}
 	err := p.start(ctx, cmd)
 	if err != nil && p.group != nil {

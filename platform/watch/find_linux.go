@@ -3,11 +3,14 @@ package watch
 import (
 	"bytes"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/haobox/haobox/platform"
 )
 
 // instanceVariable is in the environment of what agents start: "type:name"
@@ -18,8 +21,9 @@ const instanceVariable = "OCF_RESOURCE_INSTANCE="
 // a few KiB.
 const maxEnviron = 64 << 10
 
-// Processes finds the processes that agents left running, by the variable
-// OCF_RESOURCE_INSTANCE in their environment: for each instance those whose
+// Processes finds the processes that agents left running, by their control group
+// (platform.Cmd.Group) or by the variable OCF_RESOURCE_INSTANCE in their
+// environment, which some servers write over (nginx): for each instance those whose
 // parent does not belong to it as well, so leaders and not their workers.
 // Descendants of this process are agents at work and are left out. proc is
 // "/proc".
@@ -61,6 +65,11 @@ func Processes(proc string) (map[string][]int, error) {
 }
 
 func instanceOf(proc string, pid int) string {
+	if text, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cgroup")); err == nil {
+		if s := groupInstance(string(text)); s != "" {
+			return s
+		}
+	}
 	f, err := os.Open(filepath.Join(proc, strconv.Itoa(pid), "environ"))
 	if err != nil {
 		return ""
@@ -73,6 +82,23 @@ func instanceOf(proc string, pid int) string {
 	for v := range bytes.SplitSeq(text, []byte{0}) {
 		if s, ok := strings.CutPrefix(string(v), instanceVariable); ok {
 			return s
+		}
+	}
+	return ""
+}
+
+// groupInstance is the name of the innermost platform.Cmd.Group in the text of
+// /proc/PID/cgroup (cgroups(7)), or "".
+func groupInstance(text string) string {
+	for line := range strings.Lines(text) {
+		path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::")
+		if !ok {
+			continue
+		}
+		if escaped, ok := strings.CutPrefix(path[strings.LastIndexByte(path, '/')+1:], platform.GroupPrefix); ok {
+			if name, err := url.PathUnescape(escaped); err == nil {
+				return name
+			}
 		}
 	}
 	return ""

@@ -4,16 +4,21 @@ package watch_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/netif/netlabtest"
+	"github.com/haobox/haobox/platform/proc"
 	"github.com/haobox/haobox/platform/testskip"
 	"github.com/haobox/haobox/platform/watch"
 )
@@ -254,6 +259,40 @@ func TestFind(t *testing.T) {
 		pid = 10*pid + int(d-'0')
 	}
 	t.Cleanup(func() { _ = unix.Kill(-pid, unix.SIGKILL) })
+	all, err := watch.Processes("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{pid}, all[id]); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// A server that writes over its environment, as nginx does, is found by its
+// control group.
+func TestFind_Group(t *testing.T) {
+	t.Parallel()
+	testskip.IfEmulated(t, "programs of other machines have no group")
+	testskip.IfForeign(t, "its control groups")
+	if os.Geteuid() != 0 {
+		t.Fatal("not root; control groups need it")
+	}
+	id := "script:group/" + filepath.Base(t.TempDir())
+	var out strings.Builder
+	res, err := proc.Runner{}.Run(context.Background(), platform.Cmd{
+		Path: "/bin/sh", Args: []string{"sh", "-c", "setsid env -i sleep 1000 >/dev/null 2>&1 & echo $!"}, Stdout: &out, Group: id,
+	})
+	if err != nil || !res.OK() {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); !strings.Contains(string(text), platform.GroupPrefix) {
+		testskip.Kernel(t, "cgroup2", "no control group can be made")
+	}
 	all, err := watch.Processes("/proc")
 	if err != nil {
 		t.Fatal(err)
