@@ -83,9 +83,28 @@ func conf(services string) string {
 `, token, nodes, stageAddress, zvmPort, services)
 }
 
+// nginxScript is an init script for nginx. Debian's own sleeps for a second in
+// each stop.
+const nginxScript = `#!/bin/sh
+p=$(cat /run/nginx.pid 2>/dev/null)
+alive() { [ -n "$p" ] && grep -q '^State:.[^ZX]' "/proc/$p/status" 2>/dev/null; }
+case $1 in
+start) alive || exec nginx ;;
+stop)
+	alive || exit 0
+	kill -TERM "$p"
+	while alive; do sleep 0.01; done ;;
+status) alive ;;
+*) exit 2 ;;
+esac
+`
+
+// scriptPath is where a node has it.
+const scriptPath = "/etc/nginx/service"
+
 const storyServices = `    <service name="web" recovery="restart">
       <ip address="` + webAddress + bits + `"/>
-      <script name="nginx" file="/etc/init.d/nginx"/>
+      <script name="nginx" file="` + scriptPath + `"/>
     </service>
     <service name="vip" recovery="relocate">
       <ip address="` + vipAddress + bits + `"/>
@@ -108,6 +127,9 @@ func (l *lab) startHaobox(ctx context.Context, services string, count int) error
 	}
 	for _, n := range l.nodes {
 		if err := n.write("etc/cluster/cluster.conf", conf(services)); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(n.Dir, scriptPath), []byte(nginxScript), 0o755); err != nil {
 			return err
 		}
 		n.program(l.Haobox, "fenced", "-D", "-q", "--join")
