@@ -56,8 +56,6 @@ type shell struct {
 	attempts map[int]context.CancelFunc
 	pipe     *fifo.FIFO
 	watchers map[*watcher]bool
-	ring     cluster.RingID     // of the last view
-	domain   []cluster.NodeID   // as it was logged
 	nodes    []fencing.NodeView // as the watchers know them
 	over     bool
 }
@@ -121,7 +119,6 @@ func (s *shell) signal(os.Signal) {
 // event takes an event of the engine.
 func (s *shell) event(ev cluster.Event) {
 	if v, is := ev.(cluster.View); is && !v.Transitional {
-		s.ring = v.Ring
 		s.logView(v)
 	}
 	s.step(fencing.Cluster{Event: ev})
@@ -144,43 +141,12 @@ func (s *shell) logView(v cluster.View) {
 	s.d.Debugf("fenced:daemon ring %d:%d %d memb%s", v.Ring.Node, v.Ring.Seq, len(v.Members), members.String())
 }
 
-// logDomain writes them for a change of the domain, before what the core says
-// of it.
-func (s *shell) logDomain() {
-	now := s.core.Info().Members
-	if slices.Equal(now, s.domain) {
-		return
-	}
-	var joined, left []cluster.NodeID
-	for _, id := range now {
-		if !slices.Contains(s.domain, id) {
-			joined = append(joined, id)
-		}
-	}
-	for _, id := range s.domain {
-		if !slices.Contains(now, id) {
-			left = append(left, id)
-		}
-	}
-	ids := func(list []cluster.NodeID) string {
-		var b strings.Builder
-		for _, id := range list {
-			fmt.Fprintf(&b, " %d", id)
-		}
-		return b.String()
-	}
-	s.domain = now
-	s.d.Debugf("fenced:default conf %d %d %d memb%s join%s left%s", len(now), len(joined), len(left), ids(now), ids(joined), ids(left))
-	s.d.Debugf("fenced:default ring %d:%d %d memb%s", s.ring.Node, s.ring.Seq, len(now), ids(now))
-}
-
 // step hands an event to the core and carries out what it wants.
 func (s *shell) step(ev fencing.Event) {
 	if s.over {
 		return
 	}
 	actions := s.core.Step(s.d.Env.Clock.Now(), ev)
-	s.logDomain()
 	for _, a := range actions {
 		s.act(a)
 	}

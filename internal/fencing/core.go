@@ -69,11 +69,17 @@ type Core struct {
 	checkPID            int
 	sent                sent
 
-	cycle    uint64 // the change that wait is about
-	counts   string // of the change, as the log has them
-	wait     WaitState
-	blocked  bool // fencing waits for quorum
-	notSaid  bool // "not quorate" is in the log
+	cycle   uint64 // the change that wait is about
+	counts  string // of the change, as the log has them
+	wait    WaitState
+	blocked bool // fencing waits for quorum
+	notSaid bool // "not quorate" is in the log
+	// said is the domain as the log has it, and the ring that it was last in.
+	said struct {
+		domain []cluster.NodeID
+		ring   cluster.RingID
+		open   bool // the domain changed, and its ring is not in the log yet
+	}
 	deferred bool
 	master   cluster.NodeID
 	delay    delay
@@ -406,8 +412,51 @@ func (c *Core) mine() *member {
 	return nil
 }
 
+// tellDomain logs a change of the domain as the original does, which has a
+// group of its own for it. Nodes outside hear nothing of that group.
+func (c *Core) tellDomain() {
+	now := nodes(c.st.domain)
+	before := c.said.domain
+	if slices.Equal(now, before) {
+		return
+	}
+	c.said.domain = now
+	if !slices.Contains(now, c.self.Node) && !slices.Contains(before, c.self.Node) {
+		return
+	}
+	without := func(a, b []cluster.NodeID) []cluster.NodeID {
+		return slices.DeleteFunc(slices.Clone(a), func(id cluster.NodeID) bool { return slices.Contains(b, id) })
+	}
+	joined, left := without(now, before), without(before, now)
+	c.log(slog.LevelDebug, "fenced:default conf %d %d %d memb%s join%s left%s", len(now), len(joined), len(left), ids(now), ids(joined), ids(left))
+	c.said.open = true
+}
+
+// tellRing logs the ring in which the domain is now: until then it was in the
+// last one.
+func (c *Core) tellRing() {
+	v := c.replica.View()
+	if old := c.said.ring; old != v.Ring && old != (cluster.RingID{}) {
+		c.log(slog.LevelDebug, "check_ringid cluster %d cpg %d:%d", c.members.Ring.Seq, old.Node, old.Seq)
+	}
+	c.said.ring = v.Ring
+	if c.said.open {
+		c.said.open = false
+		c.log(slog.LevelDebug, "fenced:default ring %d:%d %d memb%s", v.Ring.Node, v.Ring.Seq, len(c.said.domain), ids(c.said.domain))
+	}
+}
+
+func ids(list []cluster.NodeID) string {
+	var b strings.Builder
+	for _, id := range list {
+		fmt.Fprintf(&b, " %d", id)
+	}
+	return b.String()
+}
+
 // tell logs what happened to the state.
 func (c *Core) tell() {
+	c.tellDomain()
 	// Who came and went, then the sum of it, then what follows from it.
 	joined, removed, failed := 0, 0, 0
 	for _, n := range c.st.notes {
@@ -585,6 +634,7 @@ func (c *Core) change() {
 			}
 			return
 		}
+		c.tellRing()
 		c.log(slog.LevelDebug, "check_ringid done cluster %d cpg %d:%d", c.members.Ring.Seq, v.Ring.Node, v.Ring.Seq)
 		c.log(slog.LevelDebug, "check_quorum done")
 		if c.sent.start != c.cycle {

@@ -157,9 +157,12 @@ func TestCore_LogOfAFailure(t *testing.T) {
 	// behind it in send_start is for developers.
 	want := []string{
 		"cluster node 2 removed seq 8",
+		"fenced:default conf 1 0 1 memb 1 join left 2",
 		"add_change cg 3 remove nodeid 2 reason 3",
 		"add_change cg 3 m 1 j 0 r 1 f 1",
 		"add_victims node 2",
+		"check_ringid cluster 8 cpg 1:4",
+		"fenced:default ring 1:8 1 memb 1",
 		"check_ringid done cluster 8 cpg 1:8",
 		"check_quorum done",
 		"send_start 1:3 flags 2 started 2 m 1 j 0 r 1 f 1",

@@ -387,3 +387,12 @@ func (s *state) remember(o Op) {
 		s.history = slices.Clone(s.history[n:])
 	}
 }
+
+// nodes are the ids of members.
+func nodes(list []member) []cluster.NodeID {
+	var out []cluster.NodeID
+	for _, m := range list {
+		out = append(out, m.node)
+	}
+	return out
+}

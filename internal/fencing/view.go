@@ -16,9 +16,7 @@ func (c *Core) Info() Info {
 	if c.blocked && c.wait == WaitFencing {
 		in.Wait = WaitQuorum
 	}
-	for _, m := range c.st.domain {
-		in.Members = append(in.Members, m.node)
-	}
+	in.Members = nodes(c.st.domain)
 	for _, v := range c.st.victims {
 		in.Victims = append(in.Victims, v.node)
 	}
