@@ -12,6 +12,7 @@ import (
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/fencing"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
+	"github.com/haobox/haobox/internal/whatif/vmsim"
 )
 
 // Scn is a story to be run.
@@ -115,7 +116,13 @@ func newWorld(scn Scn, trace func(string)) *World {
 	if w.Rand.IntN(8) == 0 && !scn.Split {
 		delays.LogoffSpread = 40 * time.Second // longer than the agent waits
 	}
-	w.HV = newHypervisor(w, members, delays)
+	var guests []vmsim.Guest
+	for i, m := range w.Machines {
+		guests = append(guests, vmsim.Guest{Name: m.Name, Member: members[i%len(members)]})
+	}
+	if w.HV, err = vmsim.New(w.Sim, epoch, scn.Seed, members, guests, delays, w.guestChanged); err != nil {
+		panic("whatif: the simulated z/VM: " + err.Error()) // a mistake in the lines above
+	}
 	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}, left: map[cluster.Member]bool{}}}
 	if scn.Disk {
 		w.Parts = append(w.Parts, newQdiskd(w))

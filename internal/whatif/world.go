@@ -10,6 +10,7 @@ import (
 	"github.com/haobox/haobox/internal/cluster/clustersim"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
+	"github.com/haobox/haobox/internal/whatif/vmsim"
 )
 
 // epoch is the time of day at which every story begins; which one is of no
@@ -46,7 +47,7 @@ type Checker interface {
 // World is everything. It is for one goroutine.
 type World struct {
 	Sim      *clustersim.Sim
-	HV       *Hypervisor
+	HV       *vmsim.Hypervisor
 	Machines []*Machine // by node id, from 1
 	Parts    []Part
 	Rand     *rand.Rand
@@ -173,6 +174,22 @@ func (p *Process) Trace(format string, args ...any) {
 		p.Machine.World.Trace("%s %s: %s", p.Machine.Name, p.Part.Name(), fmt.Sprintf(format, args...))
 	}
 }
+
+// guestChanged follows what z/VM does with a guest.
+func (w *World) guestChanged(a zvmsim.Changed) {
+	i := slices.IndexFunc(w.Machines, func(m *Machine) bool { return m.Name == a.Guest })
+	m := w.Machines[i]
+	w.Trace("z/VM: %s is %s, by %s", a.Guest, a.To, a.By)
+	switch a.To {
+	case zvmsim.Off:
+		m.stopped()
+	case zvmsim.On:
+		m.booted()
+	}
+}
+
+// After has do called in d in this life of the machine, or when it is thawed.
+func (m *Machine) After(d time.Duration, do func()) { m.after(d, do) }
 
 // after has do called in d in this life of the machine, or when it is thawed.
 func (m *Machine) after(d time.Duration, do func()) {

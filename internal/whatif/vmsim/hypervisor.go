@@ -1,4 +1,7 @@
-package whatif
+// Package vmsim is z/VM in virtual time: the simulated systems of package
+// zvmsim on the clock of a clustersim, and the core of fence_zvmip as a process
+// of a simulated machine. Packages whatif and rgmsim have it below their nodes.
+package vmsim
 
 import (
 	"bytes"
@@ -6,17 +9,20 @@ import (
 	"slices"
 	"time"
 
+	"github.com/haobox/haobox/internal/cluster/clustersim"
 	"github.com/haobox/haobox/internal/smapi"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
 )
 
-// Hypervisor is the simulated z/VM on which the machines are guests.
+// Hypervisor is the simulated z/VM on which machines are guests.
 type Hypervisor struct {
-	w     *World
-	core  *zvmsim.Core
-	conns []*conn // those that are open
-	last  zvmsim.ConnID
-	due   time.Duration
+	sim     *clustersim.Sim
+	epoch   time.Time
+	changed func(zvmsim.Changed)
+	core    *zvmsim.Core
+	conns   []*conn // those that are open
+	last    zvmsim.ConnID
+	due     time.Duration
 	// Members are the names of its systems.
 	Members []string
 }
@@ -33,27 +39,33 @@ const (
 	smapiPassword smapi.Secret = "SECRET"
 )
 
-func newHypervisor(w *World, members []string, delays zvmsim.Delays) *Hypervisor {
-	cfg := zvmsim.Config{Seed: w.Scn.Seed, Systems: []zvmsim.System{{Name: "SSI", Delays: delays}}}
+// Guest is a guest and the member of the z/VM cluster that it runs on.
+type Guest struct{ Name, Member string }
+
+// New returns a z/VM cluster with all guests off. epoch is the time of day at
+// which sim begins; changed is told of what happens to guests.
+func New(sim *clustersim.Sim, epoch time.Time, seed uint64, members []string, guests []Guest, delays zvmsim.Delays, changed func(zvmsim.Changed)) (*Hypervisor, error) {
+	cfg := zvmsim.Config{Seed: seed, Systems: []zvmsim.System{{Name: "SSI", Delays: delays}}}
 	s := &cfg.Systems[0]
 	for _, m := range members {
 		s.Members = append(s.Members, zvmsim.Member{Name: m})
 	}
-	for i, m := range w.Machines {
-		s.Guests = append(s.Guests, zvmsim.Guest{Name: m.Name, Member: members[i%len(members)]})
+	for _, g := range guests {
+		s.Guests = append(s.Guests, zvmsim.Guest{Name: g.Name, Member: g.Member})
 	}
 	cfg.Authorize(smapiUser, smapiPassword)
 	core, _, err := zvmsim.New(cfg)
 	if err != nil {
-		panic("whatif: the simulated z/VM: " + err.Error()) // a mistake in the lines above
+		return nil, err
 	}
-	h := &Hypervisor{w: w, core: core, Members: members, due: -1}
-	return h
+	return &Hypervisor{sim: sim, epoch: epoch, changed: changed, core: core, Members: members, due: -1}, nil
 }
+
+func (h *Hypervisor) now() time.Time { return h.epoch.Add(h.sim.Now()) }
 
 // Do makes something happen to z/VM.
 func (h *Hypervisor) Do(ev zvmsim.Event) {
-	for _, a := range slices.Clone(h.core.Step(h.w.Now(), ev)) {
+	for _, a := range slices.Clone(h.core.Step(h.now(), ev)) {
 		switch a := a.(type) {
 		case zvmsim.Changed:
 			h.changed(a)
@@ -68,27 +80,15 @@ func (h *Hypervisor) Do(ev zvmsim.Event) {
 		}
 	}
 	if at, ok := h.core.Next(); ok {
-		if d := at.Sub(epoch); h.due < 0 || d < h.due {
-			h.due = max(d, h.w.Sim.Now())
-			h.w.Sim.At(h.due, func() {
-				if h.due == h.w.Sim.Now() {
+		if d := at.Sub(h.epoch); h.due < 0 || d < h.due {
+			h.due = max(d, h.sim.Now())
+			h.sim.At(h.due, func() {
+				if h.due == h.sim.Now() {
 					h.due = -1
 				}
 				h.Do(zvmsim.Tick{})
 			})
 		}
-	}
-}
-
-func (h *Hypervisor) changed(a zvmsim.Changed) {
-	i := slices.IndexFunc(h.w.Machines, func(m *Machine) bool { return m.Name == a.Guest })
-	m := h.w.Machines[i]
-	h.w.Trace("z/VM: %s is %s, by %s", a.Guest, a.To, a.By)
-	switch a.To {
-	case zvmsim.Off:
-		m.stopped()
-	case zvmsim.On:
-		m.booted()
 	}
 }
 
@@ -123,7 +123,7 @@ func (h *Hypervisor) Call(member string, req smapi.Request, done func(smapi.Resp
 	h.last++
 	c := &conn{id: h.last, done: done}
 	h.conns = append(h.conns, c)
-	h.w.Sim.After(time.Millisecond, func() {
+	h.sim.After(time.Millisecond, func() {
 		h.Do(zvmsim.Connect{Conn: c.id, Member: member})
 		if h.conn(c.id) != nil {
 			req.User, req.Password = smapiUser, smapiPassword
