@@ -256,7 +256,7 @@ func (l *lab) cpu(ctx context.Context, name string, cpuOnly bool) error {
 	}
 	for _, n := range l.nodes {
 		for _, pid := range proc.Tree(n.p.PID()) {
-			if words, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.HasPrefix(string(words), "rgmanager\x00") {
+			if words, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(words), "\x00rgmanager\x00") {
 				text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 				rss = max(rss, kib(string(text), "VmRSS:"))
 			}
