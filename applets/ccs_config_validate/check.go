@@ -1,7 +1,6 @@
 package ccsconfigvalidate
 
 import (
-	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/confload"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -18,9 +18,10 @@ import (
 // validate prints every finding and the verdict.
 func (t *tool) validate(c *cli.Context, doc *xmldoc.Document) error {
 	rules := restree.Builtin()
-	if unknown := clusterconf.UnknownTypes(doc, rules); len(unknown) > 0 && !c.Bool("no-update") {
-		t.say(c, "Asking the agents in "+restree.AgentDir+" for "+strings.Join(unknown, ", "))
-		rules = t.installed(c.Context, rules, unknown)
+	if !c.Bool("no-update") {
+		rules = confload.Rules(c.Context, t.env, doc, func(unknown []string) {
+			t.say(c, "Asking the agents in "+restree.AgentDir+" for "+strings.Join(unknown, ", "))
+		})
 	}
 	report := clusterconf.Validate(doc, clusterconf.Options{Rules: rules, HasAgent: t.hasAgent})
 	for _, i := range report.Issues {
@@ -39,20 +40,6 @@ func (t *tool) validate(c *cli.Context, doc *xmldoc.Document) error {
 		fmt.Fprintln(t.env.Stdout, "Configuration validates")
 	}
 	return nil
-}
-
-// installed adds the types that installed agents know.
-func (t *tool) installed(ctx context.Context, rules restree.Rules, unknown []string) restree.Rules {
-	more, err := restree.LoadRules(ctx, t.env.FS, t.env.Runner, restree.AgentDir, nil)
-	if err != nil {
-		return rules // the grammar says what it does not know
-	}
-	for _, r := range more {
-		if slices.Contains(unknown, r.Type) {
-			rules.Add(r)
-		}
-	}
-	return rules
 }
 
 // hasAgent looks for a fence agent as fenced does: a path, or a name in PATH.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haobox/haobox/applets/internal/confload"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/corosyncconf"
 	"github.com/haobox/haobox/platform"
@@ -129,7 +130,7 @@ func (t *tool) validate(cfg *clusterconf.Config, refusal string) error {
 	if mode == "n" {
 		return nil
 	}
-	report := clusterconf.Validate(cfg.Doc, clusterconf.Options{})
+	report := clusterconf.Validate(cfg.Doc, clusterconf.Options{Rules: confload.Rules(t.ctx, t.env, cfg.Doc, nil)})
 	if report.Valid() {
 		return nil // what is legal but dangerous is for ccs_config_validate to say
 	}

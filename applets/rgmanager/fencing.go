@@ -80,7 +80,7 @@ func (f *fencing) join() {
 func (f *fencing) node(n fenceState) {
 	switch n.State {
 	case "off", "left":
-		f.s.metrics.safe(f.s.d.Env.Clock.Now(), cluster.NodeID(n.ID))
+		f.s.metrics.safe(f.s.d.Env.Clock.Now(), cluster.NodeID(n.ID), n.State == "left")
 		f.s.step(rgm.NodeSafe{Node: cluster.NodeID(n.ID), Ring: n.Ring, Left: n.State == "left"})
 	case "member":
 		if cluster.NodeID(n.ID) == f.self && !f.joined {

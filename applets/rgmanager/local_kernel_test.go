@@ -3,6 +3,9 @@
 package rgmanager
 
 import (
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,9 +36,29 @@ func TestLife(t *testing.T) {
 	real(t)
 	l := newLab(t, 1, "", web, "web").local()
 	m := l.nodes[0]
-	m.run()
+	m.run("--metrics", "127.0.0.1:0")
 	m.in("web", rgmctl.StateStarted, 1)
 	first := m.pid("web")
+
+	// What Prometheus gets is what the control socket gives, and nothing else
+	// is to be had there.
+	m.logged("metrics: http://127.0.0.1:")
+	at := slices.IndexFunc(m.log(), func(s string) bool { return strings.HasPrefix(s, "metrics: ") })
+	url := strings.TrimPrefix(m.log()[at], "metrics: ")
+	for target, want := range map[string]int{url: 200, strings.TrimSuffix(url, "metrics") + "status": 404} {
+		r, err := http.Get(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != want {
+			t.Errorf("GET %s: %s, %v", target, r.Status, err)
+		}
+		if _, faults := parseMetrics(string(text)); want == 200 && len(faults) > 0 {
+			t.Errorf("not the text format:\n%s", strings.Join(faults, "\n"))
+		}
+	}
 
 	// A process that dies is noticed long before the next check, due in 30 s.
 	watched := func(pid int) {
@@ -69,7 +93,7 @@ func TestLife(t *testing.T) {
 		"Service service:web started",
 	}
 	log := m.log()
-	at := slices.Index(log, want[0])
+	at = slices.Index(log, want[0])
 	if at < 0 {
 		t.Fatalf("%q is not in the log", want[0])
 	}
@@ -238,6 +262,75 @@ func TestHangingStop(t *testing.T) {
 		t.Errorf("disable a failed service: %+v", a)
 	}
 	m.in("web", rgmctl.StateDisabled, 0)
+}
+
+// odd is an agent of somebody else that does everything wrong. Files say what.
+const odd = `#!/bin/sh
+S=%s
+case $1 in
+meta-data) cat <<END
+<resource-agent name="odd"><parameters><parameter name="name" primary="1"/></parameters>
+<actions><action name="start" timeout="9"/><action name="stop" timeout="9"/><action name="status" interval="1" timeout="9"/></actions></resource-agent>
+END
+;;
+start) # a daemon that keeps the agent's output, and noise
+	sleep 100000 & echo $! >$S/odd.$$.pid; echo start >>$S/odd
+	head -c 3000000 /dev/urandom; exit 0;;
+status)
+	if [ -e $S/bad ]; then rm $S/bad; head -c 3000000 /dev/urandom; printf 'x\033[31m\001forged\n'; yes line | head -n 20000; exit 200; fi
+	exit 0;;
+stop) echo stop >>$S/odd; if [ -e $S/killed ]; then kill -9 $$; fi; exit 0;;
+esac
+`
+
+// TestNonsense: whatever an agent does, its service goes on or fails, and
+// rgmanager looks after the others.
+func TestNonsense(t *testing.T) {
+	t.Parallel()
+	real(t)
+	l := newLab(t, 1, "", web+`<service name="odd"><odd name="o"/></service>`, "web").local()
+	m := l.nodes[0]
+	dir := filepath.Join(m.root, "usr/share/cluster")
+	l.mkdir(dir)
+	l.write(filepath.Join(dir, "odd.sh"), fmt.Sprintf(odd, l.shared), 0o755)
+	l.write(filepath.Join(dir, "noise.sh"), "#!/bin/sh\nhead -c 3000000 /dev/urandom\nexit 255\n", 0o755)
+	l.write(filepath.Join(dir, "broken.sh"), "#!/bin/sh\necho '<resource-agent name=\"broken\"><parameters'\n", 0o755)
+	l.write(filepath.Join(dir, "script.sh~"), "not run", 0o755)
+	m.run()
+	m.in("odd", rgmctl.StateStarted, 1)
+	m.in("web", rgmctl.StateStarted, 1)
+	seen := func(want string) {
+		t.Helper()
+		l.eventually("the agent sees "+want, func() error {
+			text, _ := os.ReadFile(filepath.Join(l.shared, "odd"))
+			if got := strings.Join(strings.Fields(string(text)), " "); got != want {
+				return errShort{got}
+			}
+			return nil
+		})
+	}
+	seen("stop start") // the stop of everything at the start of the daemon
+	l.write(filepath.Join(l.shared, "bad"), "", 0o644)
+	seen("stop start stop start")
+	m.logged(`status on odd "o" returned 200 (unspecified)`)
+	m.logged("more lines of output were dropped")
+	m.in("odd", rgmctl.StateStarted, 1)
+	l.write(filepath.Join(l.shared, "killed"), "", 0o644)
+	if a := m.ask("stop", "service:odd", 0); a.Code != -1 {
+		t.Errorf("stop: %+v", a)
+	}
+	m.logged("stop on odd:o was ended by signal 9")
+	m.in("odd", rgmctl.StateFailed, 0)
+	m.in("web", rgmctl.StateStarted, 1)
+	text, err := os.ReadFile(filepath.Join(m.root, "var/log/cluster/rgmanager.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if i := strings.IndexFunc(strings.TrimSuffix(line, "\n"), unicode.IsControl); i >= 0 || len(line) > 5000 || !strings.Contains(line, " "+Name+" ") {
+			t.Fatalf("in the log: %.300q", line)
+		}
+	}
 }
 
 // TestStrictExit: the original's way. The process that watches the daemon takes

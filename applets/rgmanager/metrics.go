@@ -90,12 +90,12 @@ func (m *metrics) engine(now time.Time, ev cluster.Event) {
 	}
 }
 
-// safe: fenced knows a node to be off.
-func (m *metrics) safe(now time.Time, id cluster.NodeID) {
-	if at, ok := m.gone[id]; ok {
+// safe: fenced knows a node to be off, or to have left in order.
+func (m *metrics) safe(now time.Time, id cluster.NodeID, left bool) {
+	if at, ok := m.gone[id]; ok && !left {
 		m.phase("fence", now.Sub(at))
-		delete(m.gone, id)
 	}
+	delete(m.gone, id)
 }
 
 // seen: a watcher saw something of a service.

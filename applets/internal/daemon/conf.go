@@ -84,7 +84,7 @@ func ReadConfig(env platform.Env, file string, strict bool) (*clusterconf.Config
 	if !strict {
 		return clusterconf.Decode(doc), nil
 	}
-	report := clusterconf.Validate(doc, clusterconf.Options{})
+	report := clusterconf.Validate(doc, clusterconf.Options{Rules: confload.Rules(context.Background(), env, doc, nil)})
 	if i := slices.IndexFunc(report.Issues, func(i clusterconf.Issue) bool { return i.Class != clusterconf.Warning }); i >= 0 {
 		return nil, fmt.Errorf("%w: %v (ccs_config_validate prints all faults)", ErrConfig, report.Issues[i])
 	}
