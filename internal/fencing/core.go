@@ -56,6 +56,7 @@ type Core struct {
 	revision, transfers           uint64
 
 	members  cluster.Membership
+	since    map[cluster.NodeID]uint64 // ring in which a node last became a member
 	quorum   cluster.Quorum
 	needView uint64 // ring of the view that a Membership made known
 	ring     uint64 // last ring taken into account
@@ -157,7 +158,7 @@ type killed struct {
 
 // New returns the core of the daemon that is the member self of Group.
 func New(cfg Config, self cluster.Member) *Core {
-	c := &Core{cfg: cfg.withDefaults(), self: self, st: &state{}}
+	c := &Core{cfg: cfg.withDefaults(), self: self, st: &state{}, since: map[cluster.NodeID]uint64{}}
 	c.replica = cluster.NewReplica((*machine)(c), self)
 	return c
 }
@@ -349,6 +350,11 @@ func (c *Core) engine(ev cluster.Event) {
 			c.log(slog.LevelDebug, "cluster node %d removed seq %d", id, ev.Ring.Seq)
 			if v := c.replica.View(); v.Ring.Seq < ev.Ring.Seq && hasNode(v, id) {
 				c.needView = ev.Ring.Seq
+			}
+		}
+		for _, id := range ev.Members {
+			if c.since[id] == 0 || slices.Contains(ev.Joined, id) {
+				c.since[id] = ev.Ring.Seq
 			}
 		}
 		for _, id := range ev.Joined {

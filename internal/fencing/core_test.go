@@ -350,6 +350,41 @@ func TestCore_Paused(t *testing.T) {
 	}
 }
 
+// TestCore_OffIsOfTheLifeBefore: a node that was fenced and is in the cluster
+// again, without its daemon, is not off as of a ring that it is in. Whoever relies
+// on that would take over what runs there now.
+func TestCore_OffIsOfTheLifeBefore(t *testing.T) {
+	t.Parallel()
+	s := newSolo(t, manual())
+	together(s, manual())
+	s.now = s.now.Add(time.Minute)
+	mb, q, v := splitOff()
+	s.engine(mb, v, q)
+	s.feed(fencing.Ended{Run: s.fences()[0].Run, Result: ok(s.now)})
+	is := func(what string, state fencing.NodeState, ring uint64) {
+		t.Helper()
+		if n := s.core.Nodes()[1]; n.State != state || n.Ring != ring {
+			t.Errorf("%s: %s as of ring %d, want %s as of %d", what, n.State, n.Ring, state, ring)
+		}
+	}
+	is("fenced", fencing.StateOff, 8)
+	one := cluster.Member{Node: 1, Instance: 1}
+	next := func(seq uint64, members, joined, left []cluster.NodeID) {
+		s.engine(cluster.Membership{Ring: ring(seq), Members: members, Joined: joined, Left: left},
+			cluster.View{Group: fencing.Group, Ring: ring(seq), Members: []cluster.Member{one}}, cluster.Quorum{Ring: ring(seq), Quorate: true})
+	}
+	next(12, []cluster.NodeID{1, 3}, []cluster.NodeID{3}, nil)
+	is("while another node comes", fencing.StateOff, 12)
+	next(16, []cluster.NodeID{1, 2, 3}, []cluster.NodeID{2}, nil)
+	is("back in the cluster", fencing.StateOff, 15)
+	next(20, []cluster.NodeID{1, 2}, nil, []cluster.NodeID{3})
+	is("still there", fencing.StateOff, 15)
+	next(24, []cluster.NodeID{1, 2}, []cluster.NodeID{2}, []cluster.NodeID{2})
+	is("gone and back at once", fencing.StateOff, 23)
+	next(28, []cluster.NodeID{1}, nil, []cluster.NodeID{2})
+	is("gone again, and not fenced", fencing.StateOff, 23)
+}
+
 func TestCore_Lost(t *testing.T) {
 	t.Parallel()
 	s := newSolo(t, manual())

@@ -251,7 +251,8 @@ type NodeView struct {
 	Name  string         `json:"name"`
 	State NodeState      `json:"state"`
 	// Ring is the last ring whose consequences are in State; 0 while this node
-	// does not know the state of the domain.
+	// does not know the state of the domain. Of a node that was off and came
+	// back to the cluster without its daemon it is a ring before that.
 	Ring uint64 `json:"ring"`
 	// Off is the ring in which the node was last known to be off.
 	Off uint64 `json:"off"`

@@ -62,6 +62,12 @@ func (c *Core) Nodes() []NodeView {
 		case r != nil && r.fate == fateLeft:
 			n.State = StateLeft
 		}
+		since, here := c.since[id], slices.Contains(c.members.Members, id)
+		if n.State == StateOff && ring >= since && (since > r.off || here && since == r.off) {
+			// It came back, and its daemon did not: what is known is of the life
+			// before, also when it is gone again.
+			n.Ring = since - 1
+		}
 		out = append(out, n)
 	}
 	return out
