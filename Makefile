@@ -46,7 +46,7 @@ help: ## list the targets
 build: ## bin/haobox for this machine, and bin/links with a symlink per applet
 	$(BUILD) -o bin/haobox .
 	@rm -rf bin/links && mkdir -p bin/links
-	@for name in $$(bin/haobox --list-full | awk -F '\t' '{gsub(",", " ", $$4); print $$1, $$4}'); do ln -s ../haobox bin/links/$$name; done
+	@for name in $$(bin/haobox --list-full | cut -f 1,4 | tr '\t,' '  '); do ln -s ../haobox bin/links/$$name; done
 
 dist: ## static binaries for every target in dist/
 	@mkdir -p dist

@@ -33,13 +33,13 @@ type story struct {
 	live, color bool
 
 	waits   time.Time // since when, zero: it does not
-	pending bool      // a line of waiting stands on the terminal
+	pending string    // the line of waiting that stands on the terminal
 }
 
 // waitShown is after what time of waiting the story says what for. Ours.
 const waitShown = 300 * time.Millisecond
 
-// Control sequences of a terminal (ECMA-48): CUU and so on are not needed.
+// Control sequences of a terminal (ECMA-48): CR and EL, SGR.
 const (
 	clearLine = "\r\x1b[K"
 	bold      = "\x1b[1m"
@@ -76,17 +76,20 @@ func (s *story) waiting(what string) {
 	if !s.live || now.Sub(s.waits) < waitShown {
 		return
 	}
-	s.pending = true
-	fmt.Fprint(s.out, clearLine+s.paint(faint, fmt.Sprintf("%8.1f s  %-12s %s", now.Sub(s.start).Seconds(), "...", "waiting until "+what)))
+	line := fmt.Sprintf("%8.1f s  %-12s %s", now.Sub(s.start).Seconds(), "...", "waiting until "+what)
+	if line != s.pending {
+		fmt.Fprint(s.out, clearLine+s.paint(faint, line))
+	}
+	s.pending = line
 }
 
 // rest takes back what waiting has shown.
 func (s *story) rest() {
 	s.waits = time.Time{}
-	if s.pending {
+	if s.pending != "" {
 		fmt.Fprint(s.out, clearLine)
 	}
-	s.pending = false
+	s.pending = ""
 }
 
 // show prints a line that somebody said, below the one told.

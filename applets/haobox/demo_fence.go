@@ -67,7 +67,7 @@ func (t tool) fenceStory(ctx context.Context, logoff time.Duration) error {
 	s := &story{out: t.env.Stdout, now: t.env.Clock.Now, start: t.env.Clock.Now()}
 	s.heading("haobox demo: fencing a z/VM guest, with the real agent and a simulated z/VM")
 
-	z, err := t.startZVM(ctx, self, dir, "127.0.0.1", logoff)
+	z, err := t.startZVM(ctx, self, dir, "127.0.0.1", "CNODE1,CNODE2", logoff)
 	if err != nil {
 		return err
 	}
@@ -144,15 +144,15 @@ type zvm struct {
 	client ctl.Client
 }
 
-// startZVM starts smapid, which listens on a port of the address at, and waits
-// until it is ready.
-func (t tool) startZVM(ctx context.Context, self, dir, at string, logoff time.Duration, more ...string) (*zvm, error) {
+// startZVM starts smapid with guests, which listens on a port of the address at,
+// and waits until it is ready.
+func (t tool) startZVM(ctx context.Context, self, dir, at, guests string, logoff time.Duration, more ...string) (*zvm, error) {
 	socket := filepath.Join(dir, "smapid.sock")
 	ready := filepath.Join(dir, "ready")
 	var errs bytes.Buffer
 	proc, err := t.env.Runner.Start(ctx, platform.Cmd{
 		Path: self, Grace: stopGrace, Stderr: &errs,
-		Args: append([]string{"smapid", "--listen", "tcp:" + at + ":0", "--guests", "CNODE1,CNODE2", "--authorize", "CMANAGER:SECRET",
+		Args: append([]string{"smapid", "--listen", "tcp:" + at + ":0", "--guests", guests, "--authorize", "CMANAGER:SECRET",
 			"--control", socket, "--ready-file", ready, "--logoff-delay", logoff.String()}, more...),
 	})
 	if err != nil {

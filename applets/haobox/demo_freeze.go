@@ -87,7 +87,7 @@ func (t tool) freezeStory(ctx context.Context) error {
 	defer os.RemoveAll(dir)
 	s := &story{out: t.env.Stdout, now: t.env.Clock.Now, start: t.env.Clock.Now()}
 	s.heading("haobox demo: a node freezes, and the other one fences it (the manual 5.6)")
-	z, err := t.startZVM(ctx, self, dir, "127.0.0.1", demoLogoff, "--on-logoff", `kill -s KILL -- -$(cat "`+dir+`/$1.pid"); true`)
+	z, err := t.startZVM(ctx, self, dir, "127.0.0.1", "CNODE1,CNODE2", demoLogoff, "--on-logoff", `kill -s KILL -- -$(cat "`+dir+`/$1.pid"); true`)
 	if err != nil {
 		return err
 	}

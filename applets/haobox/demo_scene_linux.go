@@ -247,10 +247,11 @@ func (x *scene) prepare(ctx, living context.Context) (release func(), err error)
 		names[i] = m.name
 		hosts += address + " " + m.name + "\n"
 	}
+	slices.Sort(names)
 	if err := os.WriteFile(x.dir+"/hosts", []byte(hosts), 0o644); err != nil {
 		return release, err
 	}
-	x.z, err = x.startZVM(living, x.self, x.dir, x.vm, demoLogoff, "--guests", strings.Join(names, ","), "--on-logoff", `"`+x.dir+`/bin/haobox" demo service-off "`+x.dir+`" "$1"`)
+	x.z, err = x.startZVM(living, x.self, x.dir, x.vm, strings.Join(names, ","), demoLogoff, "--on-logoff", `"`+x.dir+`/bin/haobox" demo service-off "`+x.dir+`" "$1"`)
 	if err != nil {
 		return release, err
 	}
@@ -520,7 +521,7 @@ func (x *scene) showNeighbour(m *member) error {
 	}
 	whose := "nobody's"
 	for _, n := range x.nodes {
-		if bytes.Equal(n.mac, mac) {
+		if bytes.Equal(mac, sandbox.MAC(netip.MustParsePrefix(n.address).Addr())) {
 			whose = n.name + "'s"
 		}
 	}

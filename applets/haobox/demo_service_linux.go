@@ -76,7 +76,7 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	case o.loopback:
 		return smaller("--loopback was given")
 	case os.Geteuid() != 0:
-		return smaller("they need root")
+		return smaller(`they need root, or "unshare -Ur" before the command where users may do that`)
 	}
 	run := ctx
 	if !o.keep {
@@ -182,7 +182,7 @@ func (t tool) stage(ctx context.Context, dir string, o serviceOptions) error {
 	x.vm, _, _ = strings.Cut(stageAddress, "/")
 	x.address = serviceAddress + ":80"
 	x.web = x.chooseWeb()
-	host, err := sandbox.NewHost("c1", macOf(clientHost), netip.MustParsePrefix(fmt.Sprintf("172.17.16.%d/24", clientHost)))
+	host, err := sandbox.NewHost("c1", netip.MustParsePrefix(fmt.Sprintf("172.17.16.%d/24", clientHost)))
 	if err != nil {
 		return fail("haobox demo service: make the client's host: %v", err)
 	}
@@ -252,15 +252,10 @@ func freePort(address string) (string, error) {
 // member is a node of the story: a process, and what it has started.
 type member struct {
 	name, dir, port, address string
-	mac                      net.HardwareAddr
 	proc                     platform.Process
 	ended                    chan struct{}
 	rgmanager, fenced        ctl.Client
 }
-
-// macOf is a locally administered hardware address (IEEE 802, section 8.4) that
-// tells whose it is.
-func macOf(host int) net.HardwareAddr { return net.HardwareAddr{2, 0, 172, 17, 16, byte(host)} }
 
 // members: the first is the hub of the embedded engine, and never frozen.
 func (x *scene) members(n int) []*member {
@@ -272,7 +267,7 @@ func (x *scene) members(n int) []*member {
 		}
 		m := &member{
 			name: fmt.Sprint("CNODE", i), dir: fmt.Sprint(x.dir, "/n", i), port: fmt.Sprint("v", i),
-			address: fmt.Sprintf("172.17.16.%d/24", host), mac: macOf(host),
+			address: fmt.Sprintf("172.17.16.%d/24", host),
 		}
 		out = append(out, m)
 		dial := func(name string) func(context.Context) (net.Conn, error) {
@@ -317,7 +312,7 @@ func (x *scene) boot(ctx context.Context, m *member) error {
 		return err
 	}
 	if x.private {
-		return sandbox.Plug(m.port, m.mac, m.proc.PID())
+		return sandbox.Plug(m.port, netip.MustParsePrefix(m.address).Addr(), m.proc.PID())
 	}
 	return nil
 }

@@ -26,9 +26,9 @@ type Host struct {
 	closed bool
 }
 
-// NewHost makes a host on the bridge of this stage: its eth0, with the hardware
-// address mac and the address at, is connected to port. It is gone after Close, or with the process.
-func NewHost(port string, mac net.HardwareAddr, at netip.Prefix) (*Host, error) {
+// NewHost makes a host on the bridge of this stage: its eth0, which has the address
+// at, is connected to port. It is gone after Close, or with the process.
+func NewHost(port string, at netip.Prefix) (*Host, error) {
 	h := &Host{}
 	var err error
 	if h.here, err = os.Open(threadNet); err != nil {
@@ -38,7 +38,7 @@ func NewHost(port string, mac net.HardwareAddr, at netip.Prefix) (*Host, error) 
 		h.Close()
 		return nil, err
 	}
-	err = plug(port, mac, netlink.NsFd(h.there.Fd()))
+	err = plug(port, MAC(at.Addr()), netlink.NsFd(h.there.Fd()))
 	if err == nil {
 		err = h.in(func() error { return configure(cable, at) })
 	}

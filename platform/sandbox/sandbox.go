@@ -6,8 +6,8 @@
 // process 1 of their namespaces:
 //
 //	sandbox.Stage("/mnt", netip.MustParsePrefix("172.17.16.254/24")) // the stage
-//	sandbox.Plug("v1", mac, pid)                                      // the stage, for a node
-//	sandbox.NewHost("c1", mac, address)                               // the stage, for a client
+//	sandbox.Plug("v1", address.Addr(), pid)                           // the stage, for a node
+//	sandbox.NewHost("c1", address)                                    // the stage, for a client
 //	sandbox.Node(ctx, address, binds)                                 // the node
 //	sandbox.Init(ctx, programs)                                       // the node
 //
@@ -51,11 +51,21 @@ func Stage(dir string, at netip.Prefix) error {
 	if err := unix.Mount("haobox", dir, "tmpfs", 0, "mode=0755"); err != nil {
 		return &os.PathError{Op: "mount a file system in memory at", Path: dir, Err: err}
 	}
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}
+	// Without an address of its own a bridge takes the lowest of its ports', and
+	// another one when that is unplugged: nobody would find the stage any more.
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge, HardwareAddr: MAC(at.Addr())}}
 	if err := netlink.LinkAdd(br); err != nil {
 		return fmt.Errorf("make the bridge %s: %w", bridge, err)
 	}
 	return configure(bridge, at)
+}
+
+// MAC is the hardware address of whoever has an IP address of the sandbox: a
+// locally administered one (IEEE 802, section 8.4) that ends with the last four
+// bytes of it.
+func MAC(of netip.Addr) net.HardwareAddr {
+	b := of.AsSlice()
+	return append(net.HardwareAddr{2, 0}, b[max(0, len(b)-4):]...)
 }
 
 // own separates this process's mounts from its parent's, shows its own
@@ -96,11 +106,11 @@ func configure(name string, at netip.Prefix) error {
 	return nil
 }
 
-// Plug connects the node whose process 1 has the number pid here: its eth0, with
-// the hardware address mac, to port, an interface of the stage. A cable that port
-// had before is taken away.
-func Plug(port string, mac net.HardwareAddr, pid int) error {
-	return plug(port, mac, netlink.NsPid(pid))
+// Plug connects the node whose process 1 has the number pid here: its eth0, which
+// gets the hardware address of at, to port, an interface of the stage. A cable
+// that port had before is taken away.
+func Plug(port string, at netip.Addr, pid int) error {
+	return plug(port, MAC(at), netlink.NsPid(pid))
 }
 
 // plug connects eth0 of a namespace, which netlink takes as a process number or

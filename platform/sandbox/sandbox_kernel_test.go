@@ -123,12 +123,11 @@ func stagePart(ctx context.Context, dir string) error {
 	if err := loopPart(dir + "/disk"); err != nil {
 		return err
 	}
-	nodeMAC, hostMAC := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 100}
-	node, errs, err := startNode(ctx, dir, nodeMAC)
+	node, errs, err := startNode(ctx, dir)
 	if err != nil {
 		return err
 	}
-	host, err := NewHost("c1", hostMAC, netip.MustParsePrefix(hostAt))
+	host, err := NewHost("c1", netip.MustParsePrefix(hostAt))
 	if err != nil {
 		return err
 	}
@@ -153,8 +152,8 @@ func stagePart(ctx context.Context, dir string) error {
 			return fmt.Errorf("the web server of the node: %w\n%s", err, errs)
 		}
 	}
-	if mac, err := host.Neighbour(address); err != nil || !bytes.Equal(mac, nodeMAC) {
-		return fmt.Errorf("the host finds the node at %v, %v, and not %v", mac, err, nodeMAC)
+	if mac, err := host.Neighbour(address); err != nil || mac.String() != "02:00:0a:09:08:01" {
+		return fmt.Errorf("the host finds the node at %v, %v, and not 02:00:0a:09:08:01", mac, err)
 	}
 	if mac, err := host.Neighbour(netip.MustParseAddr("10.9.8.77")); err != nil || mac != nil {
 		return fmt.Errorf("the host finds nobody's address at %v, %v", mac, err)
@@ -171,6 +170,10 @@ func stagePart(ctx context.Context, dir string) error {
 	}
 	if err := Unplug("v1"); err != nil {
 		return err
+	}
+	// A bridge without an address of its own has that of a port.
+	if br, err := net.InterfaceByName(bridge); err != nil || br.HardwareAddr.String() != "02:00:0a:09:08:fe" {
+		return fmt.Errorf("the bridge is %+v, %v", br, err)
 	}
 	if text, err := get(); err == nil {
 		return fmt.Errorf("the node answers %q without a cable", text)
@@ -190,7 +193,7 @@ func stagePart(ctx context.Context, dir string) error {
 }
 
 // startNode starts the node, and plugs it in.
-func startNode(ctx context.Context, dir string, mac net.HardwareAddr) (platform.Process, *bytes.Buffer, error) {
+func startNode(ctx context.Context, dir string) (platform.Process, *bytes.Buffer, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
@@ -201,7 +204,7 @@ func startNode(ctx context.Context, dir string, mac net.HardwareAddr) (platform.
 	if err != nil {
 		return nil, nil, err
 	}
-	return node, &errs, Plug("v1", mac, node.PID())
+	return node, &errs, Plug("v1", netip.MustParsePrefix(nodeAt).Addr(), node.PID())
 }
 
 // nodePart is process 1 of the node.
