@@ -248,14 +248,17 @@ func (t *tool) status() (*rgmctl.Status, error) {
 func (t *tool) members() (*rgmctl.Status, error) {
 	e, err := engine.OpenCorosync(t.ctx, corosync.Config{Limit: t.limit})
 	if err != nil {
-		text := "Connection refused"
+		text, hint := "Connection refused", ""
 		switch {
 		case errors.Is(err, cluster.ErrNotRunning), errors.Is(err, corosync.ErrNotRunning):
-			text = "No such file or directory"
+			text, hint = "No such file or directory", "corosync does not run on this node: cman_tool join starts it"
 		case errors.Is(err, corosync.ErrNotAllowed), errors.Is(err, os.ErrPermission):
-			text = "Permission denied"
+			text, hint = "Permission denied", "only root may ask rgmanager and corosync"
 		}
-		return nil, applet.Exitf(exitError, "Could not connect to CMAN: %s", text)
+		if hint != "" {
+			hint = "\nclustat: " + hint
+		}
+		return nil, applet.Exitf(exitError, "Could not connect to CMAN: %s%s", text, hint)
 	}
 	defer e.Close()
 	s, err := e.Status(t.ctx)

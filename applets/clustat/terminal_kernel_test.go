@@ -291,7 +291,7 @@ func TestMembersOnly(t *testing.T) {
 		{name: "no rgmanager, XML", root: dir, args: []string{"-x"}, out: `<node name="n1" state="1" local="1" estranged="0" rgmanager="0"`},
 		{name: "rgmanager hangs", root: hangs, limit: "100ms", out: members, err: "Timed out waiting for a response from Resource Group Manager\n"},
 		{name: "rgmanager hangs, a service", root: hangs, limit: "100ms", args: []string{"-s", "web"}, exit: 255, err: "Timed out waiting for a response from Resource Group Manager\n"},
-		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\n"},
+		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and corosync\n"},
 	} {
 		words := append([]string{tool}, tc.args...)
 		if tc.nobody {

@@ -96,7 +96,7 @@ func run(ctx context.Context, env platform.Env, args []string, o options, cfg da
 func parse(env platform.Env, args []string) (o options, done bool, err error) {
 	settings, _, err := argv.Parse(flags(), args[1:])
 	if err != nil {
-		fmt.Fprintf(env.Stderr, "%s: %v\n", path.Base(args[0]), err)
+		fmt.Fprintf(env.Stderr, "%s: %v; -h prints the options\n", path.Base(args[0]), err)
 		return o, true, applet.Exit(exitUsage)
 	}
 	o.debug = env.Getenv("RGMANAGER_DEBUG") != ""

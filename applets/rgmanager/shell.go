@@ -66,6 +66,7 @@ type shell struct {
 	nextAsk  uint64
 	asked    map[uint64]chan<- rgm.Reply
 	ready    bool
+	told     clusterconf.RM // what the log has of them
 }
 
 func newShell(d *daemon.Daemon, o options) *shell {
@@ -195,6 +196,13 @@ func (s *shell) configure(c *clusterconf.Config) {
 		s.step(rgm.Shutdown{})
 		return
 	}
+	if rm := c.RM; rm.StatusPollSet && rm.StatusPollInterval != s.told.StatusPollInterval {
+		s.d.Line(rgm.LevelNotice, fmt.Sprintf("Status Polling Interval set to %d", rm.StatusPollInterval/time.Second))
+	}
+	if rm := c.RM; rm.StatusChildMax > 0 && rm.StatusChildMax != s.told.StatusChildMax {
+		s.d.Line(rgm.LevelNotice, fmt.Sprintf("Status Child Max set to %d", rm.StatusChildMax))
+	}
+	s.told = c.RM
 	set := c.Set(s.rules.Clone())
 	for _, m := range set.Messages {
 		if m.Kind == restree.KindError || m.Kind == restree.KindWarning || m.Kind == restree.KindStderr {

@@ -243,8 +243,11 @@ type DLM struct {
 
 // RM are the attributes of the element rm.
 type RM struct {
-	Present            bool
+	Present bool
+	// StatusPollInterval is 10 s, or with StatusPollSet what the file says:
+	// then no service is checked more often, whatever its agents want.
 	StatusPollInterval time.Duration
+	StatusPollSet      bool
 	// StatusChildMax is 0 for no limit.
 	StatusChildMax       int
 	TransitionThrottling time.Duration

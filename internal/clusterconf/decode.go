@@ -357,7 +357,7 @@ func decodeRM(c *Config, root *xmldoc.Element) {
 		LogLevel: r.num("log_level", -1), LogFacility: r.str("log_facility", ""),
 	}
 	if n := r.num("status_poll_interval", 0); n >= 1 {
-		c.RM.StatusPollInterval = time.Duration(n) * time.Second
+		c.RM.StatusPollInterval, c.RM.StatusPollSet = time.Duration(n)*time.Second, true
 	}
 }
 

@@ -237,7 +237,11 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 		if !any {
 			d = 24 * time.Hour
 		}
-		l.due = c.now.Add(max(d, time.Second))
+		least := time.Second
+		if rm := c.config.Config.RM; rm.StatusPollSet {
+			least = max(least, rm.StatusPollInterval)
+		}
+		l.due = c.now.Add(max(d, least))
 	}
 	c.touched = append(c.touched, l)
 	before := Kept{Started: l.started, Epoch: l.epoch}
