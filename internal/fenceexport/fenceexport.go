@@ -484,6 +484,9 @@ func (x *exporter) dlm() {
 	if !d.EnableFencing {
 		return
 	}
+	if j := x.conf.FenceDaemon.PostJoinDelay; j >= 0 {
+		fmt.Fprintf(&x.b, "post_join_delay=%d\n", int(j/time.Second))
+	}
 	x.b.WriteString("\n# Where fenced runs, it does the fencing, and dlm_controld waits for it:\n# fence_all /usr/sbin/fence_domain\n# Without it, dlm_controld does the same by itself:\n")
 	var devices, connects, unfence []string
 	add := func(list *[]string, s string) {
