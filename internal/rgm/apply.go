@@ -131,6 +131,9 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 		if !m.quorate {
 			// It stops what it runs and joins again when it may.
 			n.Joined = false
+			if !slices.ContainsFunc(s.nodes, func(o *node) bool { return o.Member && o.Quorate }) {
+				s.doubtGone()
+			}
 		}
 	}
 	for _, n := range downs {
@@ -153,6 +156,19 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 // and start what is not started; what is owned here it will not.
 func (s *state) doubt(n *node) {
 	n.Known = false
+	for _, r := range s.records {
+		r.Known = r.Known && r.Owner != 0
+	}
+}
+
+// doubtGone: nobody here is quorate any more, so another part of the cluster may
+// be, with nodes that were off when they were last heard of.
+func (s *state) doubtGone() {
+	for _, n := range s.nodes {
+		if !n.Member {
+			n.Known, n.Safe, n.GoneRing = false, false, s.ring
+		}
+	}
 	for _, r := range s.records {
 		r.Known = r.Known && r.Owner != 0
 	}

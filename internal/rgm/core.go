@@ -31,6 +31,10 @@ const (
 // that the slowest usual stop (a guest, then its end by force) takes.
 const StopLimit = 2 * time.Minute
 
+// hintAfter is how long services wait for a node before the log says what a
+// person can do. Ours: longer than rgmanager takes to start.
+const hintAfter = 15 * time.Second
+
 // Core is one node's resource group manager. See the package's comment.
 type Core struct {
 	opt  Options
@@ -41,10 +45,11 @@ type Core struct {
 	last time.Time // the step before
 	out  []Action
 
-	view    cluster.View
-	gone    []cluster.Change // why members went, newest last
-	members []cluster.NodeID // of the engine
-	quorum  cluster.Quorum
+	view        cluster.View
+	gone        []cluster.Change // why members went, newest last
+	members     []cluster.NodeID // of the engine, as of membersRing
+	membersRing uint64
+	quorum      cluster.Quorum
 	// hadQuorum: it was quorate as of the last ring it was told of.
 	hadQuorum bool
 	// worthy: the state knows something. rated is what the replica was told.
@@ -76,7 +81,8 @@ type Core struct {
 	tree      map[string]*restree.Node
 	names     []string // of locals, sorted
 	freshAt   time.Time
-	waitsFor  string // what was logged
+	waitsFor  string    // what was logged
+	hintAt    time.Time // when to say what a person can do about it
 	seenSince map[cluster.NodeID]time.Time
 
 	// scan: all services have to be looked at, not only those that were touched;
@@ -132,7 +138,9 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 	case Config:
 		c.configure(ev)
 	case NodeSafe:
-		c.safe[ev.Node] = ev
+		if !c.obsolete(ev) {
+			c.safe[ev.Node] = ev
+		}
 	case AgentEnded:
 		c.agentEnded(ev)
 	case Check:
@@ -233,7 +241,12 @@ func (c *Core) logNode(about cluster.NodeID, level slog.Level, service, text str
 func (c *Core) engine(ev cluster.Event) {
 	switch ev := ev.(type) {
 	case cluster.Membership:
-		c.members = ev.Members
+		c.members, c.membersRing = ev.Members, ev.Ring.Seq
+		for _, id := range ev.Members {
+			if c.obsolete(c.safe[id]) {
+				delete(c.safe, id)
+			}
+		}
 		for _, id := range ev.Members {
 			if _, ok := c.seenSince[id]; !ok {
 				c.seenSince[id] = c.now
@@ -563,11 +576,18 @@ func (c *Core) tellView() {
 	c.command("view", m.encode(unix(c.now)))
 }
 
+// obsolete: the word that a node is off is of a ring that it is a member of. It
+// was off, and its engine is up again; what it runs now is another matter. A word
+// of a ring that this node has not heard of yet is kept.
+func (c *Core) obsolete(s NodeSafe) bool {
+	return !s.Left && s.Ring <= c.membersRing && slices.Contains(c.members, s.Node)
+}
+
 // tellSafe says which nodes are off.
 func (c *Core) tellSafe() {
 	for _, n := range c.st.nodes {
 		s, ok := c.safe[n.ID]
-		if !ok || n.Member || n.Safe || s.Ring < n.GoneRing || c.st.ring != c.view.Ring.Seq || s.Left && !c.st.leftIsEnough(n) {
+		if !ok || !s.Left && slices.Contains(c.members, n.ID) || n.Member || n.Safe || s.Ring < n.GoneRing || c.st.ring != c.view.Ring.Seq || s.Left && !c.st.leftIsEnough(n) {
 			continue
 		}
 		c.command(fmt.Sprint(cmdSafe, n.ID), safeMsg{n.ID, s.Ring, s.Left}.encode(unix(c.now)))
@@ -601,10 +621,12 @@ func (c *Core) housekeeping() {
 	if names := c.st.names(unknown); names != c.waitsFor {
 		if c.waitsFor = names; names != "" {
 			c.log(LevelNotice, "", "Services wait until rgmanager runs on %s, or it is known to be off", names)
-			if idle := c.idleNames(); idle != "" {
-				c.log(LevelNotice, "", "If you know that nothing of them runs there, say so: haobox idle %s", idle)
-			}
 		}
+		c.hintAt = c.now.Add(hintAfter)
+	}
+	if idle := c.idleNames(); idle != "" && !c.hintAt.IsZero() && !c.now.Before(c.hintAt) {
+		c.hintAt = time.Time{}
+		c.log(LevelNotice, "", "If you know that nothing of them runs there, say so: haobox idle %s", idle)
 	}
 	for _, id := range unknown {
 		n := c.st.node(id)

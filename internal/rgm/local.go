@@ -45,8 +45,10 @@ type local struct {
 	update *restree.Node
 	// initDone: it was stopped once, checked is when the last check began.
 	initDone bool
-	// looked is the life in which a guest was looked for.
-	looked uint32
+	// looked is the life in which a guest was looked for, sick that it did not
+	// look well then. left: it was taken in hand to be stopped in an emergency.
+	looked     uint32
+	sick, left bool
 	// lookEpoch is what was looked for last, lookSince when that began.
 	lookEpoch uint64
 	lookSince time.Time
@@ -325,6 +327,7 @@ func (c *Core) jobDone(j *job, res restree.Result) {
 			l.node.Adopt()
 		} else {
 			l.started = false // what was in hand is stopped next
+			l.sick = !l.hands && !c.opt.SkipInit
 		}
 	case forDisowned:
 		if !ok && c.emergency == "" {
@@ -389,6 +392,13 @@ func (c *Core) check(ev Check) {
 // stopAll stops everything that runs here, whatever the state says.
 func (c *Core) stopAll() {
 	busy := false
+	for _, r := range c.st.records {
+		// A guest may have come by a migration that nobody here took notice of.
+		if l := c.locals[r.Name]; l != nil && !l.hands && l.node != nil && l.node.KeepOnAdd() && l.job == nil && !l.left &&
+			r.Owner == c.self.Node && r.Instance == c.self.Instance && r.State == Started {
+			l.hands, l.started, l.left = true, true, true
+		}
+	}
 	for _, name := range c.localNames() {
 		l := c.locals[name]
 		l.report, l.failed = 0, false
@@ -489,7 +499,7 @@ func (c *Core) enter() {
 	c.phase = phaseJoining
 	for _, l := range c.locals {
 		// What the state wants from now on is counted anew.
-		l.report, l.failed, l.epoch, l.lookEpoch = 0, false, 0, 0
+		l.report, l.failed, l.epoch, l.lookEpoch, l.left = 0, false, 0, 0, false
 	}
 	c.command("join", m.encode(unix(c.now)))
 }
@@ -517,6 +527,10 @@ func (c *Core) sort(l *local) {
 			c.save()
 		}
 		c.begin(l, restree.Status, forAdopt, noTask, "")
+	case !l.hands && l.node != nil && l.node.KeepOnAdd() && l.sick:
+		// Something of it may run all the same.
+		l.sick = false
+		c.begin(l, restree.Stop, forInit, noTask, "")
 	case !c.inited && !l.hands && !l.initDone:
 		l.initDone = true
 		if l.node != nil && !c.opt.SkipInit && !l.node.KeepOnAdd() {

@@ -1,6 +1,7 @@
 package rgm
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -102,3 +103,51 @@ func TestCore_QuorumForAMoment(t *testing.T) {
 }
 
 func (c Config) event() Event { return c }
+
+// TestCore_OffAsOfItsOwnRing: fenced says that a node is off as of a ring in
+// which its engine is up again, before its fenced has joined. That is no word
+// about what it runs now.
+func TestCore_OffAsOfItsOwnRing(t *testing.T) {
+	t.Parallel()
+	conf := strings.Replace(oneNode, "</clusternodes>", `<clusternode name="lnxb" nodeid="2"/></clusternodes>`, 1)
+	for _, tc := range []struct {
+		name   string
+		events []Event
+		starts bool
+	}{
+		{"off in the ring that it is in", []Event{NodeSafe{Node: 2, Ring: 4}}, false},
+		{"and it goes later", []Event{NodeSafe{Node: 2, Ring: 4}, ringOf(8, 1)}, false},
+		{"the word comes before the ring", []Event{NodeSafe{Node: 2, Ring: 8}, ringOf(8, 1, 2), ringOf(12, 1)}, false},
+		{"off in the ring after it went", []Event{ringOf(8, 1), NodeSafe{Node: 2, Ring: 8}}, true},
+		{"and the word comes before the ring", []Event{NodeSafe{Node: 2, Ring: 8}, ringOf(8, 1)}, true},
+		{"it left the domain in order", []Event{NodeSafe{Node: 2, Ring: 4, Left: true}}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			a := &alone{self: cluster.Member{Node: 1, Instance: 7}, now: time.Unix(1000, 0)}
+			a.c = New(Options{Self: a.self})
+			ring := cluster.RingID{Node: 1, Seq: 4}
+			a.step(parse(t, conf))
+			a.step(ringOf(4, 1, 2))
+			a.step(Engine{cluster.Quorum{Ring: ring, Quorate: true}})
+			a.step(Engine{cluster.View{Group: Group, Ring: ring, Members: []cluster.Member{a.self}, Joined: []cluster.Change{{Member: a.self, Reason: cluster.Joined}}}})
+			for _, ev := range tc.events {
+				a.step(ev)
+				if m, is := ev.(Engine); is {
+					r := m.Event.(cluster.Membership).Ring
+					a.step(Engine{cluster.Quorum{Ring: r, Quorate: true}})
+					a.step(Engine{cluster.View{Group: Group, Ring: r, Members: []cluster.Member{a.self}}})
+				}
+				a.now = a.now.Add(100 * time.Millisecond)
+				a.step(Tick{})
+			}
+			if got := a.c.Status().Services[1].State; (got == Started) != tc.starts {
+				t.Errorf("the service is %v", got)
+			}
+		})
+	}
+}
+
+func ringOf(seq uint64, members ...cluster.NodeID) Engine {
+	return Engine{cluster.Membership{Ring: cluster.RingID{Node: 1, Seq: seq}, Members: members}}
+}

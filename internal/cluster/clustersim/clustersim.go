@@ -748,10 +748,11 @@ func (s *Sim) recountAll() {
 
 // end ends all processes' connections of a node.
 func (n *node) end(why error) {
-	for _, e := range n.engines {
+	all := n.engines
+	n.engines = nil // one that hears of its end may close others
+	for _, e := range all {
 		e.end(why)
 	}
-	n.engines = nil
 }
 
 // Engine returns a connection of a process on a node.

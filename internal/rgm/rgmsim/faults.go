@@ -26,7 +26,7 @@ func (w *world) ringOf(h *host) (ring, bool) {
 
 // lookSoon has watchFencing called in a second.
 func (w *world) lookSoon() {
-	if !w.looking {
+	if !w.looking && w.fences == nil {
 		w.looking = true
 		w.sim.After(time.Second, w.watchFencing)
 	}
@@ -208,18 +208,21 @@ func (w *world) fault() {
 		}
 	case n < 66:
 		w.line(0, true, rgm.LevelInfo, "fencing fails for a while")
+		if w.fences != nil {
+			w.fences.fail(w.upTo(2 * time.Minute))
+			return
+		}
 		w.fenceBad = now + w.upTo(30*time.Second)
 	case n < 70:
 		if h.power && h.engine && !w.sim.Frozen(h.id) {
-			note("the cluster engine of %s ends", h.name)
-			h.engine = false
-			w.sim.Lose(h.id)
-			life := h.life
-			w.sim.After(w.between(5*time.Second, 30*time.Second), func() {
-				if h.life == life && !h.engine {
-					h.restartEngine()
-				}
-			})
+			h.loseEngine()
+		}
+	case n < 72 && w.fences != nil:
+		if d := h.fenced; d != nil && !w.sim.Frozen(h.id) {
+			note("fenced of %s is killed", h.name)
+			d.end()
+			w.sim.Kill(d.engine)
+			h.After(w.between(200*time.Millisecond, 5*time.Second), h.startFenced)
 		}
 	case n < 78:
 		if p := h.proc; p != nil && !w.sim.Frozen(h.id) {
@@ -241,6 +244,25 @@ func (w *world) fault() {
 	}
 }
 
+func (h *host) loseEngine() {
+	w := h.w
+	if !h.power || !h.engine || w.sim.Frozen(h.id) {
+		return
+	}
+	w.line(h.id, true, rgm.LevelInfo, "the cluster engine of %s ends", h.name)
+	h.engine = false
+	w.sim.Lose(h.id)
+	life := h.life
+	w.sim.After(w.between(5*time.Second, 30*time.Second), func() {
+		if h.life == life && !h.engine {
+			h.restartEngine()
+		}
+	})
+}
+
+// quorate is what rgmanager of the host was told.
+func (h *host) quorate() bool { return h.proc == nil || h.proc.quorate }
+
 // update gives all nodes the next configuration, one after the other.
 func (w *world) update() {
 	if w.version >= len(w.cfg.Updates) {
@@ -248,13 +270,15 @@ func (w *world) update() {
 	}
 	conf := w.cfg.Updates[w.version]
 	w.version++
+	version := w.version
 	w.learn(conf)
 	w.line(0, true, rgm.LevelInfo, "configuration %d", conf.Version)
 	for _, h := range w.hosts {
 		p := h.proc
 		w.sim.After(w.upTo(3*time.Second), func() {
 			h.run(func() {
-				if p != nil && !p.dead {
+				if p != nil && !p.dead && p.conf >= 0 {
+					p.conf = max(p.conf, version)
 					p.step(rgm.Config{Config: conf, Set: conf.Set(w.cfg.Rules)})
 				}
 			})
@@ -364,6 +388,9 @@ func (h *host) restartEngine() {
 	h.engine = true
 	h.w.sim.Start(h.id)
 	life := h.life
+	if h.w.fences != nil {
+		h.After(h.w.upTo(300*time.Millisecond), h.startFenced)
+	}
 	h.w.sim.After(h.w.between(time.Second, 3*time.Second), func() { h.startProc(life) })
 }
 
@@ -374,6 +401,9 @@ func (w *world) repair() {
 	w.parted = false
 	w.sim.Heal()
 	w.fenceBad = 0
+	if w.fences != nil {
+		w.fences.mend()
+	}
 	for _, h := range w.hosts {
 		if h.power {
 			h.thaw()

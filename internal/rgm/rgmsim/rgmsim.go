@@ -8,8 +8,8 @@
 //	for _, v := range result.Violations { ... }
 //
 // Equal seeds and configurations give equal runs. What it leaves out: real
-// agents, the daemons of fencing (a machine is fenced after a random time, by
-// any quorate part that does not see it), and the content of services.
+// agents, the content of services, the quorum disk, and, unless Config.Fencing
+// is set, the daemons of fencing.
 package rgmsim
 
 import (
@@ -24,6 +24,7 @@ import (
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/rgm"
+	"github.com/haobox/haobox/internal/smapi/zvmsim"
 )
 
 // Config describes a run.
@@ -44,6 +45,10 @@ type Config struct {
 	Trace bool
 	// Calm leaves out what only people do: requests, and restarts of daemons.
 	Calm bool
+	// Fencing runs the code of fenced, its methods and the z/VM agents; if not,
+	// a machine is fenced after a random time, by any quorate part that does not
+	// see it. See Assumptions.
+	Fencing bool
 }
 
 // DefaultSettle is longer than the slowest repair: a boot (60 s), a fencing
@@ -105,6 +110,7 @@ type world struct {
 	askID    uint64
 	looking  bool
 	quiet    time.Duration // no faults until then
+	fences   *fences       // nil without Config.Fencing
 	parted   bool
 }
 
@@ -148,6 +154,9 @@ type host struct {
 	offFrom, frozenFrom time.Duration
 	thawedAt            time.Duration
 	shooting            bool
+	fenced              *fdaemon
+	guest               string // of z/VM, "" if it is none
+	shot                bool   // switched off by fencing, and not on since
 }
 
 // condition of a part of a service on a host.
@@ -173,6 +182,7 @@ type proc struct {
 	runs    map[uint64]*run
 	wake    uint64
 	told    map[cluster.NodeID]uint64 // that a host is off as of a ring
+	conf    int                       // the version it has, -1 for none yet
 	doing   bool
 	waiting []rgm.Event
 }
@@ -208,6 +218,9 @@ func Run(cfg Config) *Result {
 	slices.SortFunc(w.hosts, func(a, b *host) int { return int(a.id) - int(b.id) })
 	w.sim = clustersim.New(sc)
 	w.learn(c)
+	if cfg.Fencing {
+		w.fences = newFences(w)
+	}
 	for _, h := range w.hosts {
 		w.sim.After(w.upTo(3*time.Second), func() { h.boot() })
 	}
@@ -299,9 +312,18 @@ func (w *world) violation(rule, format string, args ...any) {
 
 // boot switches a machine on.
 func (h *host) boot() {
+	if f := h.w.fences; f != nil && f.hv != nil && h.guest != "" && f.hv.State(h.guest) != zvmsim.On {
+		f.hv.Do(zvmsim.LogOn{Guest: h.guest}) // changed has the rest
+		return
+	}
+	h.powerOn()
+}
+
+func (h *host) powerOn() {
 	if h.power {
 		return
 	}
+	h.shot = false
 	h.w.line(h.id, true, rgm.LevelInfo, "%s boots", h.name)
 	h.span("off", h.offFrom)
 	h.power, h.offNow, h.offRing = true, false, 0
@@ -317,6 +339,9 @@ func (h *host) boot() {
 	h.w.sim.Start(h.id)
 	h.engine = true
 	life := h.life
+	if h.w.fences != nil {
+		h.After(h.w.upTo(300*time.Millisecond), h.startFenced)
+	}
 	h.w.sim.After(h.w.between(500*time.Millisecond, 2*time.Second), func() { h.startProc(life) })
 }
 
@@ -336,6 +361,9 @@ func (h *host) off(why string) {
 	h.late = nil
 	if h.proc != nil {
 		h.proc.end()
+	}
+	if h.fenced != nil {
+		h.fenced.end()
 	}
 	h.w.sim.Crash(h.id)
 	clear(h.parts)
@@ -378,11 +406,14 @@ func (h *host) startProc(life int) {
 		h.proc = p
 		p.core = rgm.New(rgm.Options{Self: p.group.Self(), Name: h.name, Kept: h.kept, Pause: h.w.pause()})
 		h.paused = false
-		conf := h.w.cfg.Conf
-		if h.w.version > 0 {
-			conf = h.w.cfg.Updates[h.w.version-1]
+		p.conf = -1
+		if n := h.w.cfg.Conf.NodeByID(int(h.id)); h.w.fences == nil || len(n.Methods) == 0 {
+			p.configure()
 		}
-		p.step(rgm.Config{Config: conf, Set: conf.Set(h.w.cfg.Rules)})
+		if d := h.fenced; d != nil {
+			clear(d.told)
+			h.After(time.Millisecond, d.tell)
+		}
 		for _, o := range h.w.hosts {
 			if o.offNow {
 				p.step(rgm.NodeSafe{Node: o.id, Ring: o.offRing})
@@ -392,6 +423,24 @@ func (h *host) startProc(life int) {
 			return
 		}
 	})
+}
+
+// configure gives rgmanager the newest configuration; with fences the first one
+// comes when fenced has joined its domain.
+func (p *proc) configure() {
+	if w := p.h.w; p.conf < w.version {
+		p.conf = w.version
+		conf := w.conf()
+		p.step(rgm.Config{Config: conf, Set: conf.Set(w.cfg.Rules)})
+	}
+}
+
+// conf is the newest configuration.
+func (w *world) conf() *clusterconf.Config {
+	if w.version > 0 {
+		return w.cfg.Updates[w.version-1]
+	}
+	return w.cfg.Conf
 }
 
 // pause is Options.Pause.
@@ -455,6 +504,7 @@ func (p *proc) step(ev rgm.Event) {
 	}
 	p.doing = false
 	if !p.dead {
+		p.weigh()
 		p.sleep()
 	}
 }

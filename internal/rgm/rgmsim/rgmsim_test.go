@@ -15,9 +15,10 @@ import (
 )
 
 var (
-	oneSeed  = flag.Int64("rgm.seed", -1, "run one seed and print its timeline")
-	allSeeds = flag.Uint64("rgm.seeds", 0, "run so many seeds")
-	from     = flag.Uint64("rgm.from", 0, "first seed")
+	oneSeed   = flag.Int64("rgm.seed", -1, "run one seed and print its timeline")
+	fenceSeed = flag.Int64("rgm.fenceseed", -1, "run one seed of TestFencing and print its timeline")
+	allSeeds  = flag.Uint64("rgm.seeds", 0, "run so many seeds")
+	from      = flag.Uint64("rgm.from", 0, "first seed")
 )
 
 // confs are the clusters that seeds run on in turn.
@@ -128,4 +129,65 @@ func TestSeeds(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// fenced adds a way of fencing to a configuration: z/VM systems as one cluster,
+// one each, and others.
+func fenced(text string, kind uint64) string {
+	for i, name := range []string{"a", "b", "c", "d"} {
+		device := `<device name="zvm" port="GUEST` + name + `"/>`
+		switch {
+		case kind%3 == 1 && i%2 == 1:
+			device = `<device name="zvm2" port="GUEST` + name + `" action="off"/>`
+		case kind%3 == 2 && i == 0:
+			device = `<device name="other" port="1"/>`
+		}
+		node := `<clusternode name="` + name + `" nodeid="` + string(rune('1'+i)) + `"`
+		text = strings.Replace(text, node+"/>", node+`><fence><method name="1">`+device+`</method></fence></clusternode>`, 1)
+	}
+	return strings.Replace(text, "<rm", `<fencedevices><fencedevice name="zvm" agent="fence_zvmip" ipaddr="ZVM1,ZVM2" login="U" passwd="P" agent_limit="90"/>
+<fencedevice name="zvm2" agent="fence_zvm" ipaddr="ZVM3"/><fencedevice name="other" agent="fence_ipmilan" agent_limit="60"/></fencedevices>
+<fence_daemon post_join_delay="3"/><rm`, 1)
+}
+
+// TestFencing runs seeds with the code of fenced, its methods and the z/VM
+// agents below rgmanager.
+func TestFencing(t *testing.T) {
+	t.Parallel()
+	rules := restree.Builtin()
+	run := func(seed uint64, trace bool) *Result {
+		texts := confs()
+		doc, err := clusterconf.Parse("cluster.conf", []byte(fenced(strings.Replace(texts[seed%3], " CENTRAL", "", 1), seed/3)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Run(Config{Conf: clusterconf.Decode(doc), Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 3 * time.Minute, Every: 8 * time.Second, Trace: trace})
+	}
+	if *fenceSeed >= 0 {
+		r := run(uint64(*fenceSeed), true)
+		for _, l := range r.Lines {
+			fmt.Println(l)
+		}
+		for _, v := range r.Violations {
+			t.Error(v)
+		}
+		return
+	}
+	seeds := uint64(400)
+	if testing.Short() || raceDetector {
+		seeds = 24
+	}
+	if *allSeeds > 0 {
+		seeds = *allSeeds
+	}
+	bad, faults := 0, 0
+	for seed := *from; seed < *from+seeds && bad < 5; seed++ {
+		r := run(seed, false)
+		faults += r.Faults
+		if len(r.Violations) > 0 {
+			bad++
+			t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run TestFencing -rgm.fenceseed %d):\n%s", seed, seed, strings.Join(r.Violations, "\n"))
+		}
+	}
+	t.Logf("%d faults", faults)
 }

@@ -143,11 +143,11 @@ func ReadInput(stdin string) Input {
 	for line := range strings.Lines(stdin) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 		switch key {
-		case "port":
+		case "port", "plug", "target":
 			in.Port = value
-		case "action":
+		case "action", "option":
 			in.Action = value
-		case "ipaddr":
+		case "ipaddr", "ip", "members":
 			in.Members = strings.Split(value, ",")
 		}
 	}
