@@ -43,6 +43,7 @@ type member struct {
 	w      *world
 	n      *corotest.Node
 	disk   *valve
+	dog    *dog
 	env    *platformtest.Env
 	engine cluster.Engine
 	sh     *shell
@@ -52,6 +53,16 @@ type member struct {
 	down   atomic.Bool // reboot was called
 	unfit  atomic.Bool // the heuristic fails
 }
+
+// dog is a watchdog that would take the node down when it is not fed.
+type dog struct {
+	fed                atomic.Int64
+	stopped, abandoned atomic.Bool
+}
+
+func (d *dog) Feed() error { d.fed.Add(1); return nil }
+func (d *dog) Stop() error { d.stopped.Store(true); return nil }
+func (d *dog) Abandon()    { d.abandoned.Store(true) }
 
 // inside is an engine whose later connections are made inside the node, too.
 type inside struct {
@@ -157,8 +168,10 @@ func (m *member) start() {
 	}, Votes: m.w.votes, Device: m.w.dev, Name: "QDISK", StatusFile: "/run/qdisk.status",
 		Heuristics: []quorumdisk.Heuristic{{Program: "fit", Score: 1, Interval: time.Second, TKO: 1}}}
 	m.down.Store(false)
+	m.dog = &dog{}
 	mach := machine{
-		reboot: func() error { m.down.Store(true); return errors.New("not in a test") },
+		watchdog: m.dog,
+		reboot:   func() error { m.down.Store(true); return errors.New("not in a test") },
 		run: func(context.Context, string) error {
 			if m.unfit.Load() {
 				return errors.New("unfit")
@@ -200,6 +213,9 @@ func (m *member) stop() {
 	if err := <-m.ended; err != nil {
 		m.w.t.Errorf("node %d: %v", m.n.ID, err)
 	}
+	if m.dog.fed.Load() == 0 || !m.dog.stopped.Load() || m.dog.abandoned.Load() {
+		m.w.t.Errorf("node %d: its watchdog was fed %d times, disarmed %v, abandoned %v", m.n.ID, m.dog.fed.Load(), m.dog.stopped.Load(), m.dog.abandoned.Load())
+	}
 }
 
 func (m *member) status() (a statusAnswer) {
@@ -207,18 +223,21 @@ func (m *member) status() (a statusAnswer) {
 	return a
 }
 
-// quorate asks corosync.
+// quorate asks corosync; TestManual reads what corosync-quorumtool prints, which
+// takes too long to be done again and again.
 func (m *member) quorate() (total int, quorate bool) {
-	out, _ := m.n.Command("corosync-quorumtool", "-s").CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		switch {
-		case strings.HasPrefix(line, "Total votes:"):
-			fmt.Sscan(f[2], &total)
-		case strings.HasPrefix(line, "Quorate:"):
-			quorate = f[1] == "Yes"
+	ctx, cancel := context.WithTimeout(context.Background(), corotest.Patience)
+	defer cancel()
+	_ = m.n.In(func() error { // without an answer it is not quorate
+		v, err := corosync.DialVoteQuorum(ctx, corosync.Config{})
+		if err != nil {
+			return err
 		}
-	}
+		defer v.Close()
+		info, err := v.Info(ctx, 0)
+		total, quorate = int(info.Total), info.Flags&corosync.FlagQuorate != 0
+		return err
+	})
 	return total, quorate
 }
 
@@ -246,9 +265,11 @@ func (w *world) master(total int, ids ...int) *member {
 	return w.nodes[found-1]
 }
 
-// TestRing_MasterSideKeepsQuorum: three nodes, the disk has two votes; the
-// master alone goes on when the cable breaks, and the two others do not.
-func TestRing_MasterSideKeepsQuorum(t *testing.T) {
+// TestThreeNodes: the disk has two votes, one less than there are nodes. The
+// master alone goes on when the cable breaks, and the two others do not; every
+// node comes and goes in turn without a moment without quorum; and the disk keeps
+// the last man standing quorate.
+func TestThreeNodes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, 2, 4096, false)
 	m := w.master(5, 1, 2, 3)
@@ -285,16 +306,8 @@ func TestRing_MasterSideKeepsQuorum(t *testing.T) {
 	}
 	m.n.Heal()
 	w.master(5, 1, 2, 3)
-}
 
-// TestCrash_LastManStanding: with one vote less than there are nodes the disk
-// keeps the last one quorate, and then every one comes and goes in turn without
-// a moment without quorum.
-func TestCrash_LastManStanding(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 3, 2, 512, false)
-	w.master(5, 1, 2, 3)
-	// A rolling restart first: whoever looks always finds quorum.
+	// A rolling restart: whoever looks always finds quorum.
 	watch, lost := w.nodes[2], atomic.Bool{}
 	stopWatch, err := watch.engine.Watch(func(ev cluster.Event) {
 		if q, is := ev.(cluster.Quorum); is && !q.Quorate {
@@ -319,7 +332,7 @@ func TestCrash_LastManStanding(t *testing.T) {
 	if lost.Load() {
 		t.Error("quorum was lost during a rolling restart")
 	}
-	m := w.master(5, 1, 2, 3)
+	m = w.master(5, 1, 2, 3)
 	last := w.nodes[2]
 	if last == m {
 		last = w.nodes[1]
@@ -338,12 +351,9 @@ func TestCrash_LastManStanding(t *testing.T) {
 	}
 }
 
-// TestDisk_FrozenUnderOneNode: it takes its vote back by itself, is evicted, and
-// has to go down when the disk answers again.
-func TestDisk_FrozenUnderOneNode(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 2, 1, 512, true)
-	var m, other *member
+// masterWins waits until one of two nodes is master and alone has the disk's vote.
+func (w *world) masterWins() (m, other *member) {
+	w.t.Helper()
 	w.c.Eventually("the master alone has the disk's vote", func() error {
 		id := w.nodes[0].status().Master
 		if id == 0 || w.nodes[1].status().Master != id {
@@ -357,6 +367,36 @@ func TestDisk_FrozenUnderOneNode(t *testing.T) {
 		}
 		return nil
 	})
+	return m, other
+}
+
+// TestTwoNodes: the master alone has the disk's vote. With a score that is too low
+// it lets go of that, and goes down. With a disk that is frozen under it, it takes
+// its vote back by itself, is evicted, and has to go down when the disk answers
+// again.
+func TestTwoNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2, 1, 512, true)
+	m, other := w.masterWins()
+	m.unfit.Store(true)
+	if err := <-m.ended; err == nil || !m.down.Load() {
+		t.Errorf("it ends with %v", err)
+	}
+	if !m.dog.abandoned.Load() || m.dog.stopped.Load() {
+		t.Errorf("the watchdog of a node that has to go down: abandoned %v, disarmed %v", m.dog.abandoned.Load(), m.dog.stopped.Load())
+	}
+	if log := m.env.Stderr.String(); !strings.Contains(log, "Heuristic: 'fit' DOWN (1/1)") || !strings.Contains(log, "Score insufficient for master operation (0/1; required=1); downgrading") {
+		t.Errorf("log:\n%s", log)
+	}
+	w.c.Eventually("the other node is master and votes", func() error {
+		if s := other.status(); s.Master != int(other.n.ID) || !s.Vote {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	m.unfit.Store(false)
+	m.start()
+	m, other = w.masterWins()
 	m.disk.set(true)
 	w.c.Eventually("the other node is master", func() error {
 		if s := other.status(); s.Master != int(other.n.ID) || !s.Vote {
@@ -370,6 +410,7 @@ func TestDisk_FrozenUnderOneNode(t *testing.T) {
 	if !strings.Contains(m.env.Stderr.String(), "withdrawing its votes") {
 		t.Error("the frozen node does not say so")
 	}
+	fed := m.dog.fed.Load()
 	w.c.Eventually("the frozen node is evicted", func() error {
 		s, err := quorumdisk.ReadStatus(other.disk.Device, int(m.n.ID))
 		if err == nil && s.State != quorumdisk.StateEvicted {
@@ -377,6 +418,13 @@ func TestDisk_FrozenUnderOneNode(t *testing.T) {
 		}
 		return err
 	})
+	// No heartbeat on the disk, no food: a hardware watchdog takes it down.
+	if now := m.dog.fed.Load(); now != fed || fed == 0 || other.dog.fed.Load() == 0 {
+		t.Errorf("the watchdog of the frozen node was fed %d times, and %d times more without its disk", fed, now-fed)
+	}
+	if m.dog.stopped.Load() {
+		t.Error("the watchdog of the frozen node was disarmed")
+	}
 	m.disk.set(false)
 	w.c.Eventually("the node is told to go down, or its cluster manager is ended", func() error {
 		select {
@@ -391,28 +439,6 @@ func TestDisk_FrozenUnderOneNode(t *testing.T) {
 	if !strings.Contains(log, fmt.Sprintf("Writing eviction notice for node %d", m.n.ID)) || !strings.Contains(log, "Assuming master role") {
 		t.Errorf("log of the other node:\n%s", log)
 	}
-}
-
-// TestHeuristics_FailOnOneSide: the node with the lower score lets go of the
-// mastership, and goes down.
-func TestHeuristics_FailOnOneSide(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 2, 1, 4096, false)
-	m := w.master(3, 1, 2)
-	other := w.nodes[2-m.n.ID]
-	m.unfit.Store(true)
-	if err := <-m.ended; err == nil || !m.down.Load() {
-		t.Errorf("it ends with %v", err)
-	}
-	if log := m.env.Stderr.String(); !strings.Contains(log, "Heuristic: 'fit' DOWN (1/1)") || !strings.Contains(log, "Score insufficient for master operation (0/1; required=1); downgrading") {
-		t.Errorf("log:\n%s", log)
-	}
-	w.c.Eventually("the other node is master and votes", func() error {
-		if s := other.status(); s.Master != int(other.n.ID) || !s.Vote {
-			return fmt.Errorf("%+v", s)
-		}
-		return nil
-	})
 }
 
 // newBoot is a daemon that does nothing, until the test ends.

@@ -75,6 +75,9 @@ type shell struct {
 	runs   map[int]context.CancelFunc
 	debug  bool
 	over   bool
+	// asked says that somebody wants the daemon to end, inOrder that it did so:
+	// its votes were taken back.
+	asked, inOrder bool
 
 	report quorumdisk.Report
 	cycles int
@@ -99,7 +102,10 @@ func newShell(ctx context.Context, d *daemon.Daemon, e cluster.Engine, setup quo
 	go s.writeLog()
 	go s.writeStatus()
 	d.OnStop(s.close)
-	d.OnSignal(func(os.Signal) { s.step(quorumdisk.Stop{}) })
+	d.OnSignal(func(os.Signal) {
+		s.asked = true
+		s.step(quorumdisk.Stop{})
+	})
 	d.HandleFunc("GET /v1/status", s.serveStatus)
 	d.HandleFunc("POST /v1/debug", func(w http.ResponseWriter, r *http.Request) {
 		on := false
@@ -284,6 +290,7 @@ func (s *shell) do(a quorumdisk.Action) bool {
 		if a.Code != 0 {
 			s.stop(applet.Exitf(a.Code, "%s: %s", name, a.Reason))
 		} else {
+			s.inOrder = s.asked
 			s.stop(nil)
 		}
 		return false
@@ -473,7 +480,13 @@ func (s *shell) close() {
 	for _, cancel := range s.runs {
 		cancel()
 	}
-	if s.m.watchdog != nil {
+	switch {
+	case s.m.watchdog == nil:
+	case !s.inOrder && s.report.State >= quorumdisk.StateRunning:
+		// The others take this node for running, and will evict it.
+		s.log(quorumdisk.Critical, "this node did not leave the disk in order: its watchdog takes it down")
+		s.m.watchdog.Abandon()
+	default:
 		if err := s.m.watchdog.Stop(); err != nil {
 			s.log(quorumdisk.Error, fmt.Sprintf("stop the watchdog: %v", err))
 		}
