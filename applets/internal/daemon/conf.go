@@ -214,12 +214,14 @@ func (d *Daemon) Refresh() {
 		return
 	}
 	c, err := ReadConfig(d.Env, clusterconf.RunningPath, false)
+	// Whatever is in it, it is not read again until it changes: several times a
+	// second that would be most of a daemon's work.
+	d.mu.Lock()
+	d.seen = fileID{info.Size(), info.ModTime()}
+	d.mu.Unlock()
 	switch {
 	case err != nil:
 		d.Log.Errorf("keeping the running configuration: %v", err)
-		d.mu.Lock()
-		d.seen = fileID{info.Size(), info.ModTime()}
-		d.mu.Unlock()
 	case old == nil || c.Version > old.Version:
 		if d.take(c, false) == nil {
 			d.Log.Infof("new configuration, version %d", c.Version)

@@ -250,6 +250,13 @@ func TestDaemon_RefreshTakesWhatAnotherDaemonWrote(t *testing.T) {
 			}
 			d.Refresh()
 			got = append(got, d.Conf().Version)
+			info, err := env.FS.Stat(clusterconf.RunningPath)
+			if err != nil {
+				return err
+			}
+			if (d.seen != fileID{info.Size(), info.ModTime()}) {
+				t.Errorf("version %d would be read again, though nothing changes", version)
+			}
 		}
 		d.Stop(nil)
 		return nil
