@@ -34,6 +34,9 @@ const (
 	// keptFile holds what is in this node's hands, for the next process. It
 	// must not survive a boot.
 	keptFile = daemon.RunDir + "/rgmanager.services"
+	// refreshEvery is how often it is looked for a configuration that another
+	// daemon took over. Ours: ticks come more often with a short token.
+	refreshEvery = 500 * time.Millisecond
 	// maxKept bounds it, ours: 16,000 services of 63 bytes.
 	maxKept = 4 << 20
 	// Unit is the unit of systemd.
@@ -59,14 +62,15 @@ type shell struct {
 	fence    *fencing
 	hardDown func(reason string)
 
-	last     atomic.Int64 // when the core was last stepped, for other goroutines
-	base     time.Time
-	stepping bool
-	queue    []rgm.Event
-	nextAsk  uint64
-	asked    map[uint64]chan<- rgm.Reply
-	ready    bool
-	told     clusterconf.RM // what the log has of them
+	refreshed time.Time    // when it was last looked for another configuration
+	last      atomic.Int64 // when the core was last stepped, for other goroutines
+	base      time.Time
+	stepping  bool
+	queue     []rgm.Event
+	nextAsk   uint64
+	asked     map[uint64]chan<- rgm.Reply
+	ready     bool
+	told      clusterconf.RM // what the log has of them
 }
 
 func newShell(d *daemon.Daemon, o options) *shell {
@@ -181,9 +185,12 @@ func (s *shell) event(ev cluster.Event) {
 
 // tick keeps the core's time.
 func (s *shell) tick() {
-	s.d.Refresh()
+	if now := s.d.Env.Clock.Now(); now.Sub(s.refreshed) >= refreshEvery {
+		s.refreshed = now
+		s.d.Refresh()
+	}
 	s.step(rgm.Tick{})
-	s.d.Loop.After(rgm.TickFor(s.pool.pause)/2, s.tick)
+	s.d.Loop.After(rgm.TickFor(s.pool.pause), s.tick)
 }
 
 // configure hands a configuration to the core.

@@ -89,9 +89,11 @@ type Core struct {
 	// dueAt is when one is due by time. could is what was allowed before.
 	scan, could bool
 	dueAt       time.Time
-	keepAt      time.Time
-	touched     []*local
-	held        []*job // which wait for leave to go on
+	// looks are the services that were looked for, until LookLimit is over.
+	looks   []*local
+	keepAt  time.Time
+	touched []*local
+	held    []*job // which wait for leave to go on
 
 	locals  map[string]*local
 	jobs    map[uint64]*job

@@ -140,6 +140,7 @@ func (c *Core) lookOn(l *local, r *record) {
 		return
 	}
 	l.lookEpoch, l.lookSince = r.Epoch, c.now
+	c.looks = append(c.looks, l)
 	if l.node == nil {
 		l.node = c.tree[l.name]
 	}
@@ -157,9 +158,16 @@ func (c *Core) reportLook(l *local, epoch uint64, found bool) {
 
 // lookLate ends the looks that take too long.
 func (c *Core) lookLate() {
-	for _, name := range c.localNames() {
-		l := c.locals[name]
-		if j := l.job; j != nil && j.why == forLook && !j.kill && c.now.Sub(l.lookSince) >= LookLimit {
+	var late []*local
+	c.looks = slices.DeleteFunc(c.looks, func(l *local) bool {
+		over := c.now.Sub(l.lookSince) >= LookLimit
+		if over {
+			late = append(late, l)
+		}
+		return over
+	})
+	for _, l := range late {
+		if j := l.job; j != nil && j.why == forLook && !j.kill {
 			c.abandon(j)
 		}
 	}

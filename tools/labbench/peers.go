@@ -61,7 +61,8 @@ const (
 // address of the addresses of the case cpu.
 func address(i int) string { return fmt.Sprintf("10.77.%d.%d", 10+i/200, 1+i%200) }
 
-// conf is a cluster.conf with the services given.
+// conf is a cluster.conf with the services given. cman gives two nodes another
+// consensus time than corosync.conf has by itself, 1.2 times the token.
 func conf(services string) string {
 	nodes := ""
 	for i := 1; i <= 2; i++ {
@@ -69,7 +70,7 @@ func conf(services string) string {
 	}
 	return fmt.Sprintf(`<cluster name="lab" config_version="1">
   <cman two_node="1" expected_votes="1"/>
-  <totem token="%d"/>
+  <totem token="%d" consensus="%d"/>
   <logging to_syslog="no"/>
   <clusternodes>
 %s  </clusternodes>
@@ -80,7 +81,7 @@ func conf(services string) string {
   <rm>
 %s  </rm>
 </cluster>
-`, token, nodes, stageAddress, zvmPort, services)
+`, token, token*6/5, nodes, stageAddress, zvmPort, services)
 }
 
 // nginxScript is an init script for nginx. Debian's own sleeps for a second in
@@ -115,7 +116,7 @@ const storyServices = `    <service name="web" recovery="restart">
 func manyServices(count int) string {
 	b := &strings.Builder{}
 	for i := range count {
-		fmt.Fprintf(b, "    <service name=\"s%d\"><ip address=\"%s%s\"><action name=\"status\" depth=\"*\" interval=\"%d\"/></ip></service>\n", i, address(i), bits, checkSeconds)
+		fmt.Fprintf(b, "    <service name=\"s%d\"><ip address=\"%s%s\"><action name=\"status\" depth=\"0\" interval=\"%d\"/></ip></service>\n", i, address(i), bits, checkSeconds)
 	}
 	return b.String()
 }

@@ -57,19 +57,26 @@ func (l *Loop) Do(ctx context.Context, f func()) error {
 // After runs f in the loop after d. stop, called in the loop, makes sure that
 // f does not run any more.
 func (l *Loop) After(d time.Duration, f func()) (stop func()) {
+	stopped := false
+	run := func() {
+		if !stopped {
+			stopped = true
+			f()
+		}
+	}
+	if _, real := l.clock.(platform.SystemClock); real {
+		// A goroutine less to wake up: daemons at rest do little else. Post
+		// drops what comes after the end.
+		t := time.AfterFunc(d, func() { l.Post(run) })
+		return func() { stopped = true; t.Stop() }
+	}
 	c, release := l.clock.After(d)
 	off := make(chan struct{})
-	stopped := false
 	go func() {
 		defer release()
 		select {
 		case <-c:
-			l.Post(func() {
-				if !stopped {
-					stopped = true
-					f()
-				}
-			})
+			l.Post(run)
 		case <-off:
 		case <-l.ended:
 		}
