@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -284,7 +283,7 @@ func (l *lab) boot(ctx context.Context) error {
 		if err := os.WriteFile(filepath.Join(stageDir, strings.ToUpper(n.Name)+".pid"), fmt.Append(nil, n.p.PID()), 0o600); err != nil {
 			return err
 		}
-		if err := sandbox.Plug(n.Port, net.HardwareAddr{2, 0x77, 0, 0, 0, byte(n.ID)}, n.p.PID()); err != nil {
+		if err := sandbox.Plug(n.Port, netip.MustParseAddr(n.Addr), n.p.PID()); err != nil {
 			return err
 		}
 	}
