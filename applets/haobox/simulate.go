@@ -30,8 +30,9 @@ func (t tool) simulate() *cli.Command {
 		Name:      "simulate",
 		Usage:     "run the services of a cluster.conf through random failures in virtual time",
 		ArgsUsage: "[FILE]",
-		Description: "The code of rgmanager decides; nodes, agents and fencing are simulated, and nothing is touched. The default is\n" +
-			clusterconf.Path + ". The status is 3 if something happened that must never happen.",
+		Description: "The code of rgmanager and fenced decides, and that of the z/VM agents fences; nodes, z/VM, other fence devices and\n" +
+			"resource agents are simulated, and nothing is touched. The default is " + clusterconf.Path + ".\n" +
+			"The status is 3 if something happened that must never happen.",
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "seeds", Value: 20, Usage: "`NUMBER` of runs"},
 			&cli.Uint64Flag{Name: "from", Usage: "`SEED` of the first run"},
@@ -105,7 +106,7 @@ func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
 	}
 	conf := clusterconf.Decode(doc)
 	cfg := rgmsim.Config{Conf: conf, Rules: restree.Builtin(), Faults: time.Duration(c.Float64("hours") * float64(time.Hour)),
-		Every: c.Duration("every"), Calm: !c.Bool("people"), Trace: c.IsSet("seed")}
+		Every: c.Duration("every"), Calm: !c.Bool("people"), Trace: c.IsSet("seed"), Fencing: true}
 	if err := cfg.Check(); err != nil {
 		return cfg, fail("haobox simulate: %s: %v", file, err)
 	}
@@ -128,7 +129,7 @@ func (t tool) simulateAll(c *cli.Context, seeds rgmsim.Seeds) (*rgmsim.Report, *
 	}
 	wg.Wait()
 	bar.end()
-	report, last := &rgmsim.Report{}, &rgmsim.Result{}
+	report, last := &rgmsim.Report{Assumed: rgmsim.Assumptions(seeds.Conf)}, &rgmsim.Result{}
 	for _, r := range results {
 		if r != nil { // of a run that was interrupted
 			report.Add(r)

@@ -87,3 +87,37 @@ func TestState_OwnerMayHavePassedItOn(t *testing.T) {
 		t.Errorf("it is %v although all is known", r.State)
 	}
 }
+
+// TestState_WordsOfThePast: what an owner says of an earlier task, or another
+// process or node of a task, changes nothing.
+func TestState_WordsOfThePast(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		from node
+		age  uint64 // epochs
+		cmd  command
+		ok   bool
+		want State
+	}{
+		{"the owner", node{ID: 1, Instance: 1}, 0, cmdDone, true, Stopped},
+		{"of an earlier task", node{ID: 1, Instance: 1}, 1, cmdDone, true, Stopping},
+		{"of an earlier task, which failed", node{ID: 1, Instance: 1}, 1, cmdDone, false, Stopping},
+		{"the process before", node{ID: 1, Instance: 9}, 0, cmdDone, true, Stopping},
+		{"another node", node{ID: 2, Instance: 2}, 0, cmdDone, true, Stopping},
+		{"a check that failed meanwhile", node{ID: 1, Instance: 1}, 0, cmdFail, false, Stopping},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			run, r := trio(t)
+			run.send(run.st.node(3), requestMsg{2, Request{Kind: UserStop, Service: "service:web"}}.encode(1001))
+			if r.State != Stopping {
+				t.Fatalf("it is %v", r.State)
+			}
+			run.send(&tc.from, doneMsg{service: r.Name, epoch: r.Epoch - tc.age, ok: tc.ok}.encode(tc.cmd, 1002))
+			if r.State != tc.want {
+				t.Errorf("it is %v, want %v", r.State, tc.want)
+			}
+		})
+	}
+}

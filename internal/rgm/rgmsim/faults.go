@@ -385,7 +385,7 @@ func (h *host) thaw() {
 
 func (h *host) restartEngine() {
 	h.w.line(h.id, true, rgm.LevelInfo, "the cluster engine of %s starts", h.name)
-	h.engine = true
+	h.engine, h.engineFrom = true, h.w.sim.Now()
 	h.w.sim.Start(h.id)
 	life := h.life
 	if h.w.fences != nil {

@@ -120,7 +120,7 @@ func Assumptions(c *clusterconf.Config) (out []string) {
 		out = append(out, fmt.Sprintf("%s: no fence method; services of it wait until it comes back", strings.Join(none, ", ")))
 	}
 	if c.Quorumd != nil {
-		out = append(out, "the quorum disk is left out: its votes are taken for given where the nodes have none of their own")
+		out = append(out, "the quorum disk and its votes are left out")
 	}
 	return out
 }
@@ -189,8 +189,9 @@ func (f *fences) down(h *host, why string) {
 		delete(s.maybe, h.id)
 	}
 	h.shot = true
-	// Of two nodes that lose each other one survives; not of a node that was
-	// frozen, which finds the other one gone and shoots later.
+	// Of two nodes that lose each other one survives. That says nothing of a
+	// node that was frozen, which finds the other one gone and shoots later, nor
+	// of two that came up without each other.
 	race, _ := fencing.ParseRace(w.cfg.Conf.FenceDaemon.Race)
 	if was && len(w.hosts) == 2 && race != fencing.RaceNone {
 		o := w.hosts[0]
@@ -198,7 +199,8 @@ func (f *fences) down(h *host, why string) {
 			o = w.hosts[1]
 		}
 		calm := func(t time.Duration) bool { return t == 0 || w.sim.Now()-t > time.Minute }
-		if o.shot && !o.power && calm(f.lastBad) && calm(h.thawedAt) && calm(o.thawedAt) && calm(h.frozenFrom) && calm(o.frozenFrom) {
+		if o.shot && !o.power && calm(f.lastBad) && calm(h.thawedAt) && calm(o.thawedAt) && calm(h.frozenFrom) && calm(o.frozenFrom) &&
+			calm(h.engineFrom) && calm(o.engineFrom) {
 			w.violation("fence race", "%s and %s shot each other", w.hosts[0].name, w.hosts[1].name)
 		}
 	}

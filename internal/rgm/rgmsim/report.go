@@ -20,6 +20,8 @@ type Report struct {
 	Faults     int           `json:"faults"`
 	Services   []SummaryLine `json:"services"`
 	Violations []Violation   `json:"violations"`
+	// Assumed is what was not simulated, one line each (Assumptions).
+	Assumed []string `json:"assumed,omitempty"`
 }
 
 // SummaryLine is a service over all runs.
@@ -73,6 +75,9 @@ func (r *Report) Add(x *Result) {
 func (r *Report) Text(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%d runs, %s of the cluster's life, %d faults\n\n", r.Seeds, span(r.Hours), r.Faults)
+	if len(r.Assumed) > 0 {
+		fmt.Fprintf(b, "In it:\n  %s\n\n", strings.Join(r.Assumed, "\n  "))
+	}
 	fmt.Fprintf(b, "%-24s %13s %8s %15s %7s\n", "Service", "Availability", "Outages", "Longest (seed)", "Moves")
 	for _, s := range r.Services {
 		longest := fmt.Sprintf("%v (%d)", time.Duration(s.Longest*float64(time.Second)).Round(100*time.Millisecond), s.LongestSeed)

@@ -153,6 +153,7 @@ type host struct {
 	slow map[string]time.Duration // agents fail or hang until then
 	offFrom, frozenFrom time.Duration
 	thawedAt            time.Duration
+	engineFrom          time.Duration // when its engine started
 	shooting            bool
 	fenced              *fdaemon
 	guest               string // of z/VM, "" if it is none
@@ -337,7 +338,7 @@ func (h *host) powerOn() {
 		}
 	}
 	h.w.sim.Start(h.id)
-	h.engine = true
+	h.engine, h.engineFrom = true, h.w.sim.Now()
 	life := h.life
 	if h.w.fences != nil {
 		h.After(h.w.upTo(300*time.Millisecond), h.startFenced)
