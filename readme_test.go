@@ -71,3 +71,37 @@ func TestReadme_Service(t *testing.T) {
 		t.Errorf("%v", i)
 	}
 }
+
+// TestReadme_Demo: the table of the README has the acts of the demonstration, whose
+// own test runs it, and its commands have options that there are.
+func TestReadme_Demo(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "requests lost\n")
+	table, _, _ := strings.Cut(rest, "\n\n")
+	var acts []string
+	for row := range strings.Lines(table + "\n") {
+		act, figures, ok := strings.Cut(strings.TrimSpace(row), "  ")
+		if !ok || len(strings.FieldsFunc(figures, func(r rune) bool { return r == ' ' || r == 's' })) != 4 {
+			t.Errorf("%q is no act with four figures", row)
+		}
+		acts = append(acts, act)
+	}
+	want := []string{"start of all nodes", "relocate by clusvcadm", "web server killed", "CNODE1 frozen", `CNODE1 back, nofailback="1"`, `nofailback="0"`}
+	if diff := cmp.Diff(want, acts); !found || diff != "" {
+		t.Errorf("the acts in README.md (-want +got):\n%s", diff)
+	}
+	help, _ := onNobody(t, t.TempDir(), "haobox", "demo", "service", "--help")
+	for _, line := range strings.Split(string(text), "\n") {
+		command, isDemo := strings.CutPrefix(line, "    bin/haobox demo service")
+		command, _, _ = strings.Cut(command, "#")
+		for _, word := range strings.Fields(command) {
+			if isDemo && strings.HasPrefix(word, "--") && !strings.Contains(help, word+" ") {
+				t.Errorf("README.md: %q: there is no %s:\n%s", line, word, help)
+			}
+		}
+	}
+}
