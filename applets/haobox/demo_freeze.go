@@ -25,6 +25,10 @@ import (
 // cman's default is 10 s.
 const freezeToken = 2500
 
+// nodeRemoved are the lines of fenced's log of which the first one about a failed
+// CNODE1 is one: engine and group tell of it in no fixed order.
+var nodeRemoved = []string{"cluster node 1 removed", " join left 1"}
+
 // freezeConf is the manual's figure 1 for the story: the cluster's version, the
 // token, the port of the simulated z/VM.
 const freezeConf = `<cluster name="ZCLUSTER" config_version="1">
@@ -160,7 +164,7 @@ func (t tool) freezeStory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.printLines(string(log), "cluster node 1 removed", "receive_complete")
+	t.printLines(string(log), nodeRemoved, "receive_complete")
 	lines, err := z.log(ctx)
 	if err != nil {
 		return err
@@ -173,11 +177,12 @@ func (t tool) freezeStory(ctx context.Context) error {
 	return nil
 }
 
-// printLines prints a log from the line with first to the next one with last.
-func (t tool) printLines(log, first, last string) {
+// printLines prints a log from the line with one of first to the next one with
+// last.
+func (t tool) printLines(log string, first []string, last string) {
 	on := false
 	for _, l := range strings.Split(strings.TrimSpace(log), "\n") {
-		if on = on || strings.Contains(l, first); on {
+		if on = on || slices.ContainsFunc(first, func(f string) bool { return strings.Contains(l, f) }); on {
 			fmt.Fprintln(t.env.Stdout, l)
 		}
 		if on && strings.Contains(l, last) {

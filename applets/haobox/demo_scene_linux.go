@@ -557,9 +557,13 @@ func (x *scene) eventually(ctx context.Context, what string, look func() bool) e
 
 // epilogue shows the logs and the table.
 func (x *scene) epilogue(ctx context.Context, table []act) error {
-	for _, f := range []struct{ name, title, first, last string }{
-		{"fenced", " (the manual's figure 20)", "cluster node 1 removed", "receive_complete"},
-		{"rgmanager", "", "CNODE1 DOWN", "Service " + demoService + " started"},
+	for _, f := range []struct {
+		name, title string
+		first       []string
+		last        string
+	}{
+		{"fenced", " (the manual's figure 20)", nodeRemoved, "receive_complete"},
+		{"rgmanager", "", []string{"CNODE1 DOWN"}, "Service " + demoService + " started"},
 	} {
 		log, err := os.ReadFile(filepath.Join(x.nodes[0].dir, "var/log/cluster", f.name+".log"))
 		if err != nil {
