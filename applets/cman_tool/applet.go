@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/applets/internal/engine"
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cman"
@@ -92,9 +93,22 @@ func (t *tool) die(format string, args ...any) error {
 	return applet.Exitf(exitError, "%s: %s", t.name, fmt.Sprintf(format, args...))
 }
 
-// open connects to corosync.
+// connect opens the engine. On the embedded one it only looks on, so that nothing
+// becomes a member by being asked about.
+func (t *tool) connect(ctx context.Context) (cluster.Engine, error) {
+	if daemon.OnCorosync(t.env) {
+		return engine.OpenCorosync(ctx, corosync.Config{Limit: callLimit})
+	}
+	conf, err := t.load()
+	if err != nil {
+		return nil, err
+	}
+	return daemon.Observe(ctx, t.env, conf, corosync.Config{})
+}
+
+// open connects to the cluster.
 func (t *tool) open() (cluster.Engine, error) {
-	e, err := engine.OpenCorosync(t.ctx, corosync.Config{Limit: callLimit})
+	e, err := t.connect(t.ctx)
 	if err != nil {
 		return nil, t.cannotOpen(err)
 	}
@@ -130,9 +144,7 @@ func text(err error) string {
 
 // status asks for everything.
 func (t *tool) status() (cluster.Status, error) {
-	s, err := engine.Ask(t.ctx, callLimit, func(ctx context.Context) (cluster.Engine, error) {
-		return engine.OpenCorosync(ctx, corosync.Config{Limit: callLimit})
-	})
+	s, err := engine.Ask(t.ctx, callLimit, t.connect)
 	if err != nil {
 		return s, t.cannotOpen(err)
 	}

@@ -36,6 +36,7 @@ type head struct {
 	Left    []Change `json:"left,omitempty"`
 	Seq     uint64   `json:"seq,omitempty"`
 	Merge   bool     `json:"merge,omitempty"`
+	Observe bool     `json:"observe,omitempty"`
 	Target  uint32   `json:"target,omitempty"`
 	Error   string   `json:"error,omitempty"`
 	// Lock is the inode of the hub's lock file, TokenMS its token in ms.

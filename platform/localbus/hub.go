@@ -41,6 +41,8 @@ type client struct {
 	// members are its memberships.
 	members []membership
 	bye     bool
+	// observer only looks on.
+	observer bool
 	// heard is when its last frame came.
 	heard time.Time
 
@@ -230,7 +232,7 @@ func (h *hub) serve(conn net.Conn) {
 		return
 	}
 	conn.SetReadDeadline(time.Time{})
-	c := &client{conn: conn, node: hello.Node, self: hello.From, wake: make(chan struct{}, 1)}
+	c := &client{conn: conn, node: hello.Node, self: hello.From, observer: hello.Observe, wake: make(chan struct{}, 1)}
 	if !h.add(c, hello.Seq, hello.Devices) {
 		conn.Close()
 		return
@@ -255,12 +257,14 @@ func (h *hub) add(c *client, seq uint64, devices []Device) bool {
 		return false
 	}
 	c.heard = time.Now()
-	known := slices.ContainsFunc(h.clients, func(o *client) bool { return o.node.ID == c.node.ID })
+	known := c.observer || h.present(c.node.ID)
 	older := seq > h.seq // it has seen a later ring than this hub: a new one
 	h.seq = max(h.seq, seq)
 	others := slices.Clone(h.clients)
 	h.clients = append(h.clients, c)
-	h.adopt(c.node.ID, devices)
+	if !c.observer {
+		h.adopt(c.node.ID, devices)
+	}
 	if !known || older {
 		h.seq++
 		for _, o := range others {
@@ -302,7 +306,7 @@ func (h *hub) drop(gone []*client) {
 		switch {
 		case c.bye:
 			reason = Left
-		case !slices.ContainsFunc(h.clients, func(o *client) bool { return o.node.ID == c.node.ID }):
+		case !h.present(c.node.ID):
 			reason = Failed
 		}
 		for _, m := range c.members {
@@ -311,11 +315,16 @@ func (h *hub) drop(gone []*client) {
 	}
 }
 
+// present reports whether a node is there.
+func (h *hub) present(node uint32) bool {
+	return slices.ContainsFunc(h.clients, func(c *client) bool { return c.node.ID == node && !c.observer })
+}
+
 // nodes are those that are there, sorted.
 func (h *hub) nodes() []Node {
 	var out []Node
 	for _, c := range h.clients {
-		if !slices.ContainsFunc(out, func(n Node) bool { return n.ID == c.node.ID }) {
+		if !c.observer && !slices.ContainsFunc(out, func(n Node) bool { return n.ID == c.node.ID }) {
 			out = append(out, c.node)
 		}
 	}
@@ -361,7 +370,7 @@ func (h *hub) handle(c *client, f head, body []byte) bool {
 	in := slices.Contains(c.members, m)
 	switch f.Kind {
 	case kindJoin:
-		if in || f.Group == "" || f.From.Node != c.node.ID || slices.Contains(h.groups[f.Group], f.From) {
+		if in || c.observer || f.Group == "" || f.From.Node != c.node.ID || slices.Contains(h.groups[f.Group], f.From) {
 			return false
 		}
 		c.members = append(c.members, m)
@@ -388,6 +397,9 @@ func (h *hub) handle(c *client, f head, body []byte) bool {
 		}
 		h.toGroup(f.Group, head{Kind: kindMessage, Group: f.Group, From: f.From}, body, nil)
 	case kindDevice:
+		if c.observer {
+			return false
+		}
 		c.put(head{Kind: kindAnswer, ID: f.ID, Error: h.ask(c, f)}, nil)
 	case kindPong:
 	case kindBye:

@@ -163,6 +163,9 @@ type Config struct {
 	Dir string
 	// Node is the node this process belongs to. ID 1 or more.
 	Node Node
+	// Observe only looks on: the process makes its node no member, joins no
+	// group, and never becomes the hub. Without a hub Open fails at once.
+	Observe bool
 	// Takeover is how long to wait for a hub; 0 means DefaultTakeover.
 	Takeover time.Duration
 	// Token is after what time a silent process counts as stopped: the hub lets
@@ -226,8 +229,10 @@ func Open(ctx context.Context, cfg Config) (*Bus, error) {
 		cfg.Token = DefaultToken
 	}
 	cfg.Token = max(cfg.Token, minToken)
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, err
+	if !cfg.Observe {
+		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	b := &Bus{cfg: cfg, self: Member{cfg.Node.ID, newInstance()}, done: make(chan struct{}), ready: make(chan struct{}, 1), calls: map[uint64]chan head{}}
 	ctx, cancel := context.WithTimeout(ctx, cfg.Takeover)
@@ -257,12 +262,12 @@ func (b *Bus) follow(h head) {
 // that has said nothing for a token; 0 means none.
 func (b *Bus) connect(ctx context.Context, silent uint64) (net.Conn, head, error) {
 	for {
-		if silent != 0 {
+		if silent != 0 && !b.cfg.Observe {
 			b.usurp(silent)
 		}
 		lock, _ := inodeOf(os.Stat(filepath.Join(b.cfg.Dir, lockName)))
 		conn, welcome, err := b.attempt(ctx)
-		if err == nil || errors.Is(err, ErrProtocol) || errors.Is(err, os.ErrPermission) {
+		if err == nil || errors.Is(err, ErrProtocol) || errors.Is(err, os.ErrPermission) || b.cfg.Observe {
 			return conn, welcome, err
 		}
 		silent = 0
@@ -295,7 +300,7 @@ func (b *Bus) attempt(ctx context.Context) (net.Conn, head, error) {
 		limit = t
 	}
 	conn.SetDeadline(limit)
-	err = writeFrame(conn, head{Kind: kindHello, Version: protocolVersion, Node: b.cfg.Node, From: b.self, Seq: last.Seq, Devices: devices}, nil)
+	err = writeFrame(conn, head{Kind: kindHello, Version: protocolVersion, Node: b.cfg.Node, From: b.self, Seq: last.Seq, Devices: devices, Observe: b.cfg.Observe}, nil)
 	var h head
 	if err == nil {
 		h, _, err = readFrame(conn)

@@ -265,6 +265,16 @@ func OnCorosync(env platform.Env) bool {
 // OpenEngine opens the engine that EngineVariable names, once. conf may be nil
 // for corosync. Without a running engine the error is cluster.ErrNotRunning.
 func OpenEngine(ctx context.Context, env platform.Env, conf *clusterconf.Config, config corosync.Config) (cluster.Engine, error) {
+	return open(ctx, env, conf, config, false)
+}
+
+// Observe opens the engine to look at it: on the embedded one this node becomes
+// no member by it, and without a running one there is none.
+func Observe(ctx context.Context, env platform.Env, conf *clusterconf.Config, config corosync.Config) (cluster.Engine, error) {
+	return open(ctx, env, conf, config, true)
+}
+
+func open(ctx context.Context, env platform.Env, conf *clusterconf.Config, config corosync.Config, observe bool) (cluster.Engine, error) {
 	which := env.Getenv(EngineVariable)
 	dir, local := strings.CutPrefix(which, "local:")
 	switch {
@@ -279,7 +289,7 @@ func OpenEngine(ctx context.Context, env platform.Env, conf *clusterconf.Config,
 	if err != nil {
 		return nil, err
 	}
-	cfg := engine.LocalConfig{Dir: dir, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token, Clock: env.Clock}
+	cfg := engine.LocalConfig{Dir: dir, Observe: observe, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token, Clock: env.Clock}
 	if cfg.DeviceVotes = conf.DeviceVotes(); cfg.DeviceVotes > 0 {
 		cfg.DeviceTimeout, cfg.Expected = conf.Cman.QuorumDevPoll, conf.Cman.ExpectedVotes
 	}

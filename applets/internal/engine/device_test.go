@@ -163,6 +163,75 @@ func TestLocal_Device(t *testing.T) {
 	}
 }
 
+// TestLocal_Observe: who only looks on makes no member and no cluster, and a node
+// that fails has failed although it is looked at as.
+func TestLocal_Observe(t *testing.T) {
+	t.Parallel()
+	cfg := LocalConfig{Dir: t.TempDir() + "/bus", Nodes: []LocalNode{{Node: cluster.Node{ID: 1, Name: "a"}}, {Node: cluster.Node{ID: 2, Name: "b"}}}}
+	open := func(id cluster.NodeID, observe bool) (cluster.Engine, error) {
+		c := cfg
+		c.Node, c.Observe = id, observe
+		e, err := OpenLocal(t.Context(), c)
+		if err == nil {
+			t.Cleanup(func() { e.Close() })
+		}
+		return e, err
+	}
+	if _, err := open(1, true); !errors.Is(err, cluster.ErrNotRunning) {
+		t.Errorf("there is nothing to look at: %v", err)
+	}
+	one, err := open(1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, err := open(2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := func(e cluster.Engine) string {
+		st, err := e.Status(t.Context())
+		return fmt.Sprint(st.Members(), st.Local, err)
+	}
+	if got := members(look); got != "[1] 2 <nil>" {
+		t.Errorf("it sees %s", got)
+	}
+	if err := look.(cluster.Device).RegisterDevice(t.Context(), "disk"); err == nil {
+		t.Error("an observer has a device")
+	}
+	var reason cluster.Reason
+	var mu sync.Mutex
+	if _, err := one.Join("g", func(ev cluster.Event) {
+		if v, is := ev.(cluster.View); is && len(v.Left) > 0 {
+			mu.Lock()
+			reason = v.Left[0].Reason
+			mu.Unlock()
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	two, err := open(2, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.Join("g", func(cluster.Event) {}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := open(2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait := until(t)
+	wait("both are members", func() bool { return members(one) == "[1 2] 1 <nil>" && members(again) == "[1 2] 2 <nil>" })
+	two.(*localEngine).abandon()
+	wait("it has failed", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return reason == cluster.Failed && members(again) == "[1] 2 <nil>"
+	})
+	one.Close()
+	wait("there is nothing left to look at", func() bool { return strings.Contains(members(again), "gone") })
+}
+
 // TestLocal_MasterWins: a node whose device votes, or is in the ring of one that
 // does, is quorate although votes are missing.
 func TestLocal_MasterWins(t *testing.T) {

@@ -27,6 +27,8 @@ type LocalConfig struct {
 	// Nodes are all of the configuration, with their votes; 0 votes means 1.
 	Nodes   []LocalNode
 	TwoNode bool
+	// Observe only looks on: the node becomes no member by it.
+	Observe bool
 	// Takeover is how long to wait for another hub; 0 means 10 s.
 	Takeover time.Duration
 	// Token is after what time a stopped process counts as gone; 0 means 10 s.
@@ -82,7 +84,7 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 		cfg.DeviceTimeout = defaultDeviceTimeout
 	}
 	local := cfg.Nodes[i].Node
-	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Takeover: cfg.Takeover, Token: cfg.Token, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
+	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Observe: cfg.Observe, Takeover: cfg.Takeover, Token: cfg.Token, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
 	if err != nil {
 		return nil, fmt.Errorf("%w (%v)", cluster.ErrNotRunning, err)
 	}
