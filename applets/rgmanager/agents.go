@@ -4,6 +4,8 @@ package rgmanager
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -79,8 +81,12 @@ type agentRun struct {
 	job    ragent.Job
 	check  bool
 	cancel context.CancelFunc // nil while it waits
+	killed bool
 	over   bool
 }
+
+// free agents may run in doubt: they start nothing.
+func (r *agentRun) free() bool { return r.check || r.Call.Action == "stop" }
 
 // pool runs agents, within the limits. It belongs to the loop.
 type pool struct {
@@ -104,18 +110,19 @@ func (p *pool) begin(a rgm.RunAgent) {
 	j.Silent = j.Silent || a.Silent
 	r := &agentRun{RunAgent: a, job: j, check: isCheck(a.Call.Action)}
 	p.all[a.ID] = r
-	p.waiting = append(p.waiting, r)
-	p.next()
+	p.waiting = append(p.waiting, r) // until the end of the step
 }
 
-// next starts what may run now.
+// next starts what may run now. It is called between steps: what a step killed
+// must not begin in the middle of it.
 func (p *pool) next() {
+	may := p.s.core.MayAct()
 	kept := p.waiting[:0]
 	for _, r := range p.waiting {
 		switch {
 		case r.over:
 			continue
-		case r.check && p.checks >= maxChecks, !r.check && p.actions >= maxActions:
+		case !may && !r.free(), r.check && p.checks >= maxChecks, !r.check && p.actions >= maxActions:
 			kept = append(kept, r)
 			continue
 		}
@@ -138,9 +145,9 @@ func (p *pool) start(r *agentRun) {
 		defer p.wg.Done()
 		defer cancel()
 		// A process that was paused between its decision and this line may
-		// belong to a cluster that went on without it. Stops are always right.
-		if now := p.s.d.Env.Clock.Now(); r.Call.Action != "stop" && !r.check && now.Sub(p.s.stepped()) > p.pause {
-			p.s.d.Loop.Post(func() { p.ended(r, ragent.Result{Exit: agents.Generic}) })
+		// belong to a cluster that went on without it.
+		if now := p.s.d.Env.Clock.Now(); !r.free() && now.Sub(p.s.stepped()) > p.pause {
+			p.s.d.Loop.Post(func() { p.again(r) })
 			return
 		}
 		res := p.runner.Run(ctx, r.job)
@@ -159,8 +166,27 @@ func (p *pool) ended(r *agentRun, res ragent.Result) {
 		delete(p.all, r.ID)
 		p.s.metrics.agent(r.job.Type, r.job.Action, res)
 		p.s.step(rgm.AgentEnded{ID: r.ID, Exit: res.Exit})
+		return
 	}
 	p.next()
+}
+
+// again puts an agent back that was not begun after a pause: it begins when the
+// core has proved that this node still belongs to the cluster, or is killed. A
+// start that failed instead would leave the service stopped for a while, for
+// nothing but a busy machine.
+func (p *pool) again(r *agentRun) {
+	p.actions--
+	if r.killed {
+		r.over = true
+		delete(p.all, r.ID)
+		p.s.step(rgm.AgentEnded{ID: r.ID, Exit: agents.Generic})
+		return
+	}
+	r.cancel = nil
+	p.waiting = append([]*agentRun{r}, p.waiting...)
+	p.s.agentLine(r.job, slog.LevelDebug, fmt.Sprintf("%s on %s:%s waits: this process was paused", r.job.Action, r.job.Type, r.job.Name))
+	p.s.step(rgm.Tick{}) // the core notices the pause, too
 }
 
 // kill ends an agent; its end is reported as ever.
@@ -169,6 +195,7 @@ func (p *pool) kill(id uint64) {
 	switch {
 	case r == nil:
 	case r.cancel != nil:
+		r.killed = true
 		r.cancel()
 	default: // it has not begun
 		r.over = true

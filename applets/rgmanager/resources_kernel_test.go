@@ -43,12 +43,13 @@ func TestResources(t *testing.T) {
 	const address = "10.77.0.100"
 
 	const domain = `<failoverdomains><failoverdomain name="d" ordered="1" nofailback="1">` +
-		`<failoverdomainnode name="n1" priority="1"/><failoverdomainnode name="n2" priority="2"/></failoverdomain></failoverdomains>`
+		`<failoverdomainnode name="n1" priority="1"/><failoverdomainnode name="n2" priority="2"/></failoverdomain>` +
+		`<failoverdomain name="one" restricted="1"><failoverdomainnode name="n1"/></failoverdomain></failoverdomains>`
 	rm := func(fs, more string) string {
 		return domain + fmt.Sprintf(`<service name="data" domain="d" recovery="restart"><fs name="disk" device="%s" mountpoint="%s" fstype="ext2"%s/>`+
 			`<ip address="%s/24"/><script name="data" file="/mnt/data"/></service>`, device, point, fs, address) + more
 	}
-	const slow = `<service name="slow" domain="d"><script name="slow" file="/mnt/slow" __enforce_timeouts="1"><action name="stop" timeout="3s"/></script></service>`
+	const slow = `<service name="slow" domain="one"><script name="slow" file="/mnt/slow" __enforce_timeouts="1"><action name="stop" timeout="3s"/></script></service>`
 	var many strings.Builder
 	for i := range storm {
 		fmt.Fprintf(&many, `<service name="s%d"><script name="s%d" file="/mnt/s%d"/></service>`, i, i, i)
@@ -227,8 +228,8 @@ func TestResources(t *testing.T) {
 	act("an agent hangs on stop", func(t *testing.T, before int) {
 		l.write(filepath.Join(l.shared, "hang.stop"), "", 0o644)
 		defer os.Remove(filepath.Join(l.shared, "hang.stop"))
-		if a := n2.ask("relocate", "service:slow", 2); a.Code != -2 {
-			t.Errorf("relocate: %+v", a)
+		if a := n2.ask("disable", "service:slow", 0); a.Code != -1 {
+			t.Errorf("disable: %+v", a)
 		}
 		n2.in("slow", rgmctl.StateFailed, 0)
 		n1.logged("stop on script:slow timed out after 3 seconds")

@@ -239,6 +239,7 @@ func (s *shell) step(ev rgm.Event) {
 		s.last.Store(int64(now.Sub(s.base)))
 		s.execute(s.core.Step(now, ev))
 	}
+	s.pool.next()
 	if !s.ready && s.core.Ready() {
 		s.ready = true
 		s.d.Ready("member of the cluster, services are managed")

@@ -504,6 +504,12 @@ func (c *Core) mayAct() bool {
 	return c.current() && c.quorate() && !c.suspect && c.emergency == ""
 }
 
+// MayAct says, after a Step, whether agents that start something may begin now:
+// this node is of the cluster's mind, has quorum and has proved since its last
+// pause that it still belongs. What must not run any more has been killed by
+// the actions of that Step.
+func (c *Core) MayAct() bool { return c.mayAct() }
+
 func (c *Core) me() *node {
 	n := c.st.node(c.self.Node)
 	if n == nil || n.Instance != c.self.Instance {
