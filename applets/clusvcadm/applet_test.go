@@ -3,6 +3,7 @@ package clusvcadm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -122,8 +123,16 @@ func TestTexts(t *testing.T) {
 		{args: "-r web -m zzz", out: "'zzz' not in membership list\nNo matches for 'zzz' found\n", exit: 1},
 		{args: "-e web -F -m lnxb", err: "Cannot use '-F' with '-n' or '-m'\n", exit: 1},
 		{args: "-m lnxb -F -e web", err: "Cannot use '-F' with '-n' or '-m'\n", exit: 1},
-		{args: "-e crash", out: "Local machine trying to enable service:crash...", err: "Error receiving reply!\n", exit: 1},
-		{args: "-e refused", out: "Local machine trying to enable service:refused...", exit: 1},
+		{args: "-e crash", out: "Local machine trying to enable service:crash...", err: "Error receiving reply!\nclusvcadm: read the daemon's answer: unexpected EOF\n", exit: 1},
+		{args: "-e refused", out: "Local machine trying to enable service:refused...", err: "clusvcadm: not root\n", exit: 1},
+		{args: "-d web more words", out: "Local machine disabling service:web...Success\n"},
+		{args: "-d web -- -e", out: "Local machine disabling service:web...Success\n"},
+		{args: "-dweb", out: "Local machine disabling service:web...Success\n"},
+		{args: "-ZU web", out: "Local machine freezing service:U...Success\n"}, // as getopt(3) reads it
+		{args: "-M web -F", out: "Migration requires a target cluster member\n", exit: 1},
+		{args: "-e web -m zzz", out: "'zzz' not in membership list\nNo matches for 'zzz' found\n", exit: 1},
+		{args: "web", out: usage, exit: 1},
+		{args: "--enable web", out: usage, err: "clusvcadm: unknown option '--enable'\n", exit: 1},
 		{args: "-l", out: "Resource groups locked\n"},
 		{args: "-S", out: "Resource groups locked\n"},
 		{args: "-u -e web", out: "Resource groups unlocked\n"},
@@ -141,7 +150,9 @@ func TestTexts(t *testing.T) {
 		exit := 0
 		var status *applet.ExitError
 		if errors.As(err, &status) {
-			exit = status.Code
+			if exit = status.Code; status.Err != nil {
+				fmt.Fprintln(env.Stderr, status.Err) // as main does
+			}
 		}
 		if exit != tc.exit || env.Stdout.String() != tc.out || env.Stderr.String() != tc.err {
 			t.Errorf("clusvcadm %s: exit %d, want %d\n%s%s", tc.args, exit, tc.exit,
