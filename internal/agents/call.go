@@ -369,16 +369,21 @@ func (c *Call) Must(ctx context.Context, limit time.Duration, name string, args 
 // Sleep waits; it ends early with the context's error.
 func (c *Call) Sleep(ctx context.Context, d time.Duration) error { return c.Env.Clock.Sleep(ctx, d) }
 
-// Poll calls done each interval until it is true or the limit is over, and
-// reports whether it was true.
+// pollFirst is the part of an interval after which Poll looks again first; each
+// time it waits twice as long. Ours: most servers start and end in some
+// milliseconds, which somebody waits for.
+const pollFirst = 20
+
+// Poll calls done until it is true or the limit is over, in the end once in an
+// interval, and reports whether it was true.
 func (c *Call) Poll(ctx context.Context, interval, limit time.Duration, done func() bool) bool {
 	end := c.Env.Clock.Now().Add(limit)
-	for {
+	for pause := interval / pollFirst; ; pause = min(2*pause, interval) {
 		if done() {
 			return true
 		}
 		left := end.Sub(c.Env.Clock.Now())
-		if left <= 0 || c.Sleep(ctx, min(interval, left)) != nil {
+		if left <= 0 || c.Sleep(ctx, min(pause, left)) != nil {
 			return done()
 		}
 	}

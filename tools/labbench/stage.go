@@ -41,8 +41,9 @@ const (
 	// token is corosync's, in milliseconds: its default is 3000, the
 	// orientation of the comparison was measured with this one.
 	token = 1000
-	// patience bounds every wait: Pacemaker needs half a minute to start.
-	patience = 2 * time.Minute
+	// patience bounds every wait: Pacemaker needs half a minute to start,
+	// and minutes for 100 addresses on a busy machine.
+	patience = 6 * time.Minute
 	lookTick = 20 * time.Millisecond
 	// settle is the pause before each act, so that what the one before began
 	// is over.
