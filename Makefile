@@ -147,7 +147,7 @@ bench: build dist tools ## ours and the commands it replaces, in turn: medians a
 	bin/tools/bench $(BENCHFLAGS)
 	go test -run '^$$' -bench 'NodeLoss|Snapshot|Check' ./internal/rgm
 	go test -run '^$$' -bench 'IP_1000Checks|ThousandServices' -benchtime 20x ./internal/agents ./internal/clusterconf | grep '^Benchmark'
-	go test -run '^$$' -bench Cycle ./applets/qdiskd # a cycle of 16 nodes on a loop device
+	go test -run '^$$' -bench Cycle ./applets/qdiskd # a cycle of 16 nodes on a loop device, and the memory of the daemon
 
 lab-bench: build tools ## ours, Pacemaker and keepalived on the same nodes, in turn: outages, processor time, memory
 	tools/setup corosync pacemaker pacemaker-cli-utils resource-agents fence-agents keepalived nginx iproute2 util-linux
