@@ -79,8 +79,7 @@ func TestIdle(t *testing.T) {
 		{name: "nobody waits for it", args: "-y CNODE4", out: "Nothing waits for CNODE4", heard: []rgmctl.Idle{{Node: 4, By: "fred as root"}}},
 		{name: "two nodes", args: "CNODE2 CNODE4", fault: "one node is needed"},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(tc.name, func(t *testing.T) { // one at a time: urfave/cli shares its help flag
 			root, heard := vouched(t)
 			env := platformtest.NewEnv(t)
 			env.FS = host.NewFS(root)
