@@ -101,7 +101,9 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	case res.ExitCode == exitNoStage:
 		return smaller(strings.TrimSpace(errs.String()))
 	}
-	fmt.Fprint(t.env.Stderr, errs.String())
+	if ctx.Err() == nil { // else it says the same as this process
+		fmt.Fprint(t.env.Stderr, errs.String())
+	}
 	switch {
 	case ctx.Err() != nil && o.keep:
 		return nil
