@@ -3,14 +3,13 @@
 package cmantool
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/oldcli"
 	"github.com/haobox/haobox/internal/argv"
 	"github.com/haobox/haobox/internal/cman"
 	"github.com/haobox/haobox/internal/version"
@@ -39,7 +38,7 @@ var commands = []string{"join", "leave", "kill", "expected", "votes", "version",
 func (t *tool) parse(args []string) (done bool, err error) {
 	settings, words, err := argv.Parse(options(), args)
 	if err != nil {
-		return true, t.getopt(err)
+		return true, oldcli.Fault(t.name, err)
 	}
 	help := false
 	for _, s := range settings {
@@ -92,20 +91,4 @@ func (t *tool) parse(args []string) (done bool, err error) {
 		return true, t.die("timeout is only appropriate with wait")
 	}
 	return false, nil
-}
-
-// getopt words a fault of the command line as glibc does.
-func (t *tool) getopt(err error) error {
-	var s *argv.SyntaxError
-	text := err.Error()
-	if errors.As(err, &s) {
-		letter := strings.TrimLeft(s.Spelling, "-")
-		switch {
-		case errors.Is(err, argv.ErrNoValue):
-			text = fmt.Sprintf("option requires an argument -- '%s'", letter)
-		case errors.Is(err, argv.ErrUnknown) && len(letter) == 1:
-			text = fmt.Sprintf("invalid option -- '%s'", letter)
-		}
-	}
-	return applet.Exitf(exitError, "%s: %s\nPlease use '-h' for usage.", t.name, text)
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -120,13 +119,10 @@ func (t *tool) parse(args []string) (done bool, err error) {
 		return true, oldcli.Fault(t.name, err)
 	}
 	for _, s := range settings {
+		if done, err := oldcli.Said(t.env.Stdout, t.name, help, s); done {
+			return true, err
+		}
 		switch s.Name {
-		case "help":
-			_, err := io.WriteString(t.env.Stdout, help)
-			return true, err
-		case "V":
-			_, err := io.WriteString(t.env.Stdout, oldcli.Version(t.name))
-			return true, err
 		case "U":
 			t.mode = method.ModeUnfence
 		case "S":

@@ -98,13 +98,10 @@ func (t *tool) parse(args []string) (done bool, err error) {
 		return true, oldcli.Fault(t.name, err)
 	}
 	for _, s := range settings {
+		if done, err := oldcli.Said(t.env.Stdout, t.name, help, s); done {
+			return true, err
+		}
 		switch s.Name {
-		case "help":
-			_, err := io.WriteString(t.env.Stdout, help)
-			return true, err
-		case "V":
-			_, err := io.WriteString(t.env.Stdout, oldcli.Version(t.name))
-			return true, err
 		case "n":
 			t.all = true
 		default:

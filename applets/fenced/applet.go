@@ -99,13 +99,10 @@ func (o *options) parse(out io.Writer, called string, args []string) (done bool,
 		return true, applet.Exitf(1, "%s: unknown option %s", called, words[0])
 	}
 	for _, s := range settings {
+		if done, err := oldcli.Said(out, called, help, s); done {
+			return true, err
+		}
 		switch s.Name {
-		case "help":
-			_, err := io.WriteString(out, help)
-			return true, err
-		case "V":
-			_, err := io.WriteString(out, oldcli.Version(called))
-			return true, err
 		case "D":
 			o.foreground = true
 		case "L":

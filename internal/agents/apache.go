@@ -129,11 +129,7 @@ func (a apache) verify(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if !o.OK() {
-		return Fail(Generic, "Checking Syntax Of The File %s [%s] > Failed: %s", file, c.Instance(), strings.Join(o.Lines(), "; "))
-	}
-	c.Debugf("Checking Syntax Of The File %s > Succeed", file)
-	return nil
+	return checked(c, file, o)
 }
 
 func (a apache) start(ctx context.Context, c *Call) error {

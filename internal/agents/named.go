@@ -93,11 +93,7 @@ func (n named) check(ctx context.Context, c *Call, file string) error {
 	if err != nil {
 		return err
 	}
-	if !o.OK() {
-		return Fail(Generic, "Checking Syntax Of The File %s [%s] > Failed: %s", file, c.Instance(), strings.Join(o.Lines(), "; "))
-	}
-	c.Debugf("Checking Syntax Of The File %s > Succeed", file)
-	return nil
+	return checked(c, file, o)
 }
 
 func (n named) start(ctx context.Context, c *Call) error {

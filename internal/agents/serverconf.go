@@ -199,3 +199,12 @@ func inherited(c *Call, from string) fs.FileMode {
 	}
 	return info.Mode().Perm() & 0o644
 }
+
+// checked is what a program that checks a configuration says of it.
+func checked(c *Call, file string, o Output) error {
+	if !o.OK() {
+		return Fail(Generic, "Checking Syntax Of The File %s [%s] > Failed: %s", file, c.Instance(), strings.Join(o.Lines(), "; "))
+	}
+	c.Debugf("Checking Syntax Of The File %s > Succeed", file)
+	return nil
+}

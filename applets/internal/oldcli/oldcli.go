@@ -5,6 +5,7 @@ package oldcli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/haobox/haobox/applets/applet"
@@ -36,6 +37,19 @@ func Options(letters string) (out []argv.Option) {
 		out = append(out, o)
 	}
 	return out
+}
+
+// Said answers -h with the text help, and -V. done means that s was one of them.
+func Said(out io.Writer, name, help string, s argv.Setting) (done bool, err error) {
+	switch s.Name {
+	case "help":
+		_, err = io.WriteString(out, help)
+	case "V":
+		_, err = io.WriteString(out, Version(name))
+	default:
+		return false, nil
+	}
+	return true, err
 }
 
 // Fault is a fault that argv found, with exit status 1.
