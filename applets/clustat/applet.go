@@ -246,22 +246,23 @@ func (t *tool) status() (*rgmctl.Status, error) {
 
 // members is the cluster without its services.
 func (t *tool) members() (*rgmctl.Status, error) {
-	e, err := engine.OpenCorosync(t.ctx, corosync.Config{Limit: t.limit})
+	ctx, cancel := context.WithTimeout(t.ctx, t.limit)
+	defer cancel()
+	e, err := engine.OpenCorosync(ctx, corosync.Config{Limit: t.limit})
 	if err != nil {
-		text, hint := "Connection refused", ""
+		text, hint := "Connection refused", err.Error()
 		switch {
 		case errors.Is(err, cluster.ErrNotRunning), errors.Is(err, corosync.ErrNotRunning):
 			text, hint = "No such file or directory", "corosync does not run on this node: cman_tool join starts it"
 		case errors.Is(err, corosync.ErrNotAllowed), errors.Is(err, os.ErrPermission):
 			text, hint = "Permission denied", "only root may ask rgmanager and corosync"
+		case errors.Is(err, cluster.ErrSilent), errors.Is(err, context.DeadlineExceeded):
+			text, hint = "Connection timed out", fmt.Sprintf("corosync did not answer within %v", t.limit)
 		}
-		if hint != "" {
-			hint = "\nclustat: " + hint
-		}
-		return nil, applet.Exitf(exitError, "Could not connect to CMAN: %s%s", text, hint)
+		return nil, applet.Exitf(exitError, "Could not connect to CMAN: %s\nclustat: %s", text, hint)
 	}
 	defer e.Close()
-	s, err := e.Status(t.ctx)
+	s, err := e.Status(ctx)
 	if err != nil {
 		return nil, applet.Exitf(exitError, "Could not connect to CMAN: %v", err)
 	}

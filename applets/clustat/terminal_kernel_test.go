@@ -280,7 +280,7 @@ func TestMembersOnly(t *testing.T) {
 	const members = " n1                                          1 Online, Local\n"
 	for _, tc := range []struct {
 		name, root, limit string
-		nobody            bool
+		nobody, frozen    bool
 		args              []string
 		exit              int
 		out, err          string
@@ -291,11 +291,15 @@ func TestMembersOnly(t *testing.T) {
 		{name: "no rgmanager, XML", root: dir, args: []string{"-x"}, out: `<node name="n1" state="1" local="1" estranged="0" rgmanager="0"`},
 		{name: "rgmanager hangs", root: hangs, limit: "100ms", out: members, err: "Timed out waiting for a response from Resource Group Manager\n"},
 		{name: "rgmanager hangs, a service", root: hangs, limit: "100ms", args: []string{"-s", "web"}, exit: 255, err: "Timed out waiting for a response from Resource Group Manager\n"},
+		{name: "corosync hangs", root: dir, limit: "200ms", frozen: true, exit: 1, err: "Could not connect to CMAN: Connection timed out\nclustat: corosync did not answer within 200ms\n"},
 		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and corosync\n"},
 	} {
 		words := append([]string{tool}, tc.args...)
 		if tc.nobody {
 			words = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}, words...)
+		}
+		if tc.frozen {
+			c.Nodes[0].Freeze()
 		}
 		cmd := c.Nodes[0].Command(words[0], words[1:]...)
 		cmd.Env = append(os.Environ(), toolVariable+"=1", toolVariable+"_LIMIT="+tc.limit, "HAOBOX_ROOT="+tc.root)
@@ -307,6 +311,9 @@ func TestMembersOnly(t *testing.T) {
 			exit = status.ExitCode()
 		} else if err != nil {
 			t.Fatal(err)
+		}
+		if tc.frozen {
+			c.Nodes[0].Thaw()
 		}
 		if exit != tc.exit || said.String() != tc.err || !strings.Contains(out.String(), tc.out) {
 			t.Errorf("%s: exit status %d, want %d\n%s%s", tc.name, exit, tc.exit, out.String(), said.String())
