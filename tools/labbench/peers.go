@@ -133,8 +133,8 @@ func (l *lab) startHaobox(ctx context.Context, services string, count int) error
 		if err := os.WriteFile(filepath.Join(n.Dir, scriptPath), []byte(nginxScript), 0o755); err != nil {
 			return err
 		}
-		n.program(l.Haobox, "fenced", "-D", "-q", "--join")
-		n.program(l.Haobox, "rgmanager", "-f")
+		n.program(l.Haobox, "fenced", "--join")
+		n.program(l.Haobox, "rgmanager")
 	}
 	if err := l.boot(ctx); err != nil {
 		return err

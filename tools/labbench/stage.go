@@ -231,6 +231,8 @@ func (n *node) program(path string, args ...string) {
 // environ is that of all programs of the nodes.
 var environ = []string{
 	"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "HAOBOX_ENGINE=corosync",
+	// The daemons stay in the foreground and log as under systemd.
+	"NOTIFY_SOCKET=/run/notify",
 	// A node that can not stop something would reboot: not this machine.
 	"HAOBOX_HARD_DOWN=/bin/true",
 }
