@@ -76,7 +76,7 @@ func (t tool) tellService(ctx context.Context, o serviceOptions) error {
 	case o.loopback:
 		return smaller("--loopback was given")
 	case os.Geteuid() != 0:
-		return smaller(`they need root, or "unshare -Ur" before the command where users may do that`)
+		return smaller(`they need root, or "unshare -Ur" before the command`)
 	}
 	run := ctx
 	if !o.keep {
