@@ -211,8 +211,8 @@ func (t tool) loopbackStory(ctx context.Context, self string, o serviceOptions, 
 	x := &scene{tool: t, self: self, dir: dir, vm: "127.0.0.1", address: loopbackAddress + ":" + port}
 	x.web = x.ownWeb()
 	x.without("namespaces: %s", why)
-	x.without("so the nodes are processes on the loopback interface, without a network each;")
-	x.without("the address %s as a resource: %s is on every node already;", serviceAddress, loopbackAddress)
+	x.without("so the nodes are processes on the loopback interface;")
+	x.without("the address %s as a resource: %s is everywhere already;", serviceAddress, loopbackAddress)
 	x.without("the file system: only root can mount one;")
 	x.without("apache2 and nginx: the web server is the demo's own")
 	return x.tell(ctx, o)
