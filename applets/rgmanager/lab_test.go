@@ -5,6 +5,7 @@ package rgmanager
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -48,6 +49,15 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	// Tests here wait for daemons more than they compute.
+	flag.Parse()
+	parallel := false
+	flag.Visit(func(f *flag.Flag) { parallel = parallel || f.Name == "test.parallel" })
+	if !parallel {
+		if err := flag.Set("test.parallel", "5"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }
