@@ -150,7 +150,7 @@ bench: build dist tools ## ours and the commands it replaces, in turn: medians a
 	go test -run '^$$' -bench Cycle ./applets/qdiskd # a cycle of 16 nodes on a loop device, and the memory of the daemon
 
 lab-bench: build tools ## ours, Pacemaker and keepalived on the same nodes, in turn: outages, processor time, memory
-	tools/setup corosync pacemaker pacemaker-cli-utils resource-agents fence-agents keepalived nginx iproute2 util-linux
+	tools/setup corosync pacemaker pacemaker-cli-utils resource-agents fence-agents keepalived "nginx-light|nginx" iproute2 util-linux
 	bin/tools/labbench $(LABFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME
