@@ -25,6 +25,10 @@ const (
 	// cgroupPrefix begins the name of a group; the number of the process that
 	// made it follows.
 	cgroupPrefix = "run."
+	// nameTries bounds the search for a name that is free, and oldGroup is when
+	// an empty group is nobody's who is about to use it.
+	nameTries = 64
+	oldGroup  = time.Hour
 	// emptyRounds bounds how often the processes of a group are moved out of
 	// it: each round meets those that the last one's processes started
 	// meanwhile.
@@ -59,9 +63,18 @@ func newCgroup(rest string) *cgroup {
 	if n == 1 {
 		sweep(parent)
 	}
-	dir := filepath.Join(parent, cgroupPrefix+strconv.Itoa(os.Getpid())+"."+strconv.Itoa(int(n)))
-	if os.Mkdir(dir, 0o755) != nil {
-		return nil
+	// A process of another namespace may have the same number.
+	var dir string
+	for try := 0; ; try++ {
+		dir = filepath.Join(parent, cgroupPrefix+strconv.Itoa(os.Getpid())+"."+strconv.Itoa(int(n)))
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrExist) || try == nameTries {
+			return nil
+		}
+		n = cgroups.Add(1)
 	}
 	g := &cgroup{dir: dir, parent: parent, rest: parent}
 	if rest != "" {
@@ -82,7 +95,9 @@ func sweep(parent string) {
 	old, _ := filepath.Glob(filepath.Join(parent, cgroupPrefix+"*")) // the pattern is good
 	for _, dir := range old {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), cgroupPrefix), ".")
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, os.ErrNotExist) {
+		_, err := os.Stat("/proc/" + pid)
+		info, age := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) || age == nil && time.Since(info.ModTime()) > oldGroup {
 			_ = syscall.Rmdir(dir)
 		}
 	}
