@@ -75,7 +75,9 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 		}
 	case cmdPing:
 		r.u64()
-		err = r.end()
+		if err = r.end(); err == nil && !s.witnessed(view) {
+			s.doubtGone(view.Ring.Seq)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("message %d of node %d: %w", cmd, from.Node, err)
@@ -132,7 +134,7 @@ func (s *state) applyView(m viewMsg, view cluster.View) {
 			// It stops what it runs and joins again when it may.
 			n.Joined = false
 			if !slices.ContainsFunc(s.nodes, func(o *node) bool { return o.Member && o.Quorate }) {
-				s.doubtGone()
+				s.doubtGone(s.ring)
 			}
 		}
 	}
@@ -161,12 +163,22 @@ func (s *state) doubt(n *node) {
 	}
 }
 
-// doubtGone: nobody here is quorate any more, so another part of the cluster may
-// be, with nodes that were off when they were last heard of.
-func (s *state) doubtGone() {
+// witnessed: another member than the one that was paused has worked with this
+// state all the time. If not, others may have gone on with another one and be
+// gone with it.
+func (s *state) witnessed(view cluster.View) bool {
+	return slices.ContainsFunc(s.nodes, func(o *node) bool {
+		return o.ID != s.from.Node && o.alive() && view.Has(cluster.Member{Node: o.ID, Instance: o.Instance})
+	})
+}
+
+// doubtGone: nobody here is quorate any more, or was there for a while, so another
+// part of the cluster may be quorate, or have been, with nodes that were off when
+// they were last heard of. What is said of them counts again as of a ring.
+func (s *state) doubtGone(ring uint64) {
 	for _, n := range s.nodes {
 		if !n.Member {
-			n.Known, n.Safe, n.GoneRing = false, false, s.ring
+			n.Known, n.Safe, n.GoneRing = false, false, max(n.GoneRing, ring)
 		}
 	}
 	for _, r := range s.records {

@@ -121,3 +121,39 @@ func TestState_WordsOfThePast(t *testing.T) {
 		})
 	}
 }
+
+// TestState_PausedAlone: a node was paused, and nobody who worked meanwhile is
+// left. What it knew of nodes that were off is void, if there was a new ring.
+func TestState_PausedAlone(t *testing.T) {
+	t.Parallel()
+	two, three := cluster.Member{Node: 2, Instance: 2}, cluster.Member{Node: 3, Instance: 3}
+	for _, tc := range []struct {
+		name    string
+		members []cluster.Member
+		known   bool
+	}{
+		{"alone", []cluster.Member{three}, false},
+		{"with a new process of another node", []cluster.Member{{Node: 2, Instance: 9}, three}, false},
+		{"with one that worked all the time", []cluster.Member{two, three}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			run, _ := trio(t)
+			see(run, 12, cluster.Failed, two, three)
+			run.send(run.st.node(3), safeMsg{node: 1, ring: 12}.encode(1002))
+			run.view.Ring.Seq, run.view.Members = 20, tc.members
+			run.send(&node{ID: 3, Instance: 3}, pingMsg(1003, 1))
+			if got := run.st.node(1).Known; got != tc.known {
+				t.Fatalf("what the node that was off runs is known: %v", got)
+			}
+			run.send(&node{ID: 3, Instance: 3}, safeMsg{node: 1, ring: 12}.encode(1004))
+			if got := run.st.node(1).Known; got != tc.known {
+				t.Errorf("an old word counts: %v", got)
+			}
+			run.send(&node{ID: 3, Instance: 3}, safeMsg{node: 1, ring: 20}.encode(1005))
+			if !run.st.node(1).Known {
+				t.Error("a new word does not count")
+			}
+		})
+	}
+}

@@ -320,7 +320,11 @@ func (w *world) byHand(s *service) {
 			return
 		}
 	}
-	for _, x := range h.proc.core.Status().Services {
+	st := h.proc.core.Status()
+	if slices.ContainsFunc(st.Nodes, func(n rgm.NodeStatus) bool { return n.Leaving }) {
+		return // nobody would find it there
+	}
+	for _, x := range st.Services {
 		if x.Name == s.name && (x.State != rgm.Started || x.Owner != h.id || x.Flags&rgm.Frozen != 0) {
 			return // or nobody would look after it
 		}

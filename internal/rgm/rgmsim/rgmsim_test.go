@@ -111,7 +111,7 @@ func TestSeeds(t *testing.T) {
 		seeds = *allSeeds
 	}
 	// Those that found something, once each.
-	for _, seed := range []uint64{54486, 64106, 120090, 123332} {
+	for _, seed := range []uint64{54486, 64106, 112927, 120090, 123332, 143952} {
 		if r := runSeed(all, rules, seed, false); len(r.Violations) > 0 {
 			t.Errorf("seed %d: %s", seed, strings.Join(r.Violations, "\n"))
 		}
