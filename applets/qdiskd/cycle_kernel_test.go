@@ -92,7 +92,7 @@ func TestCycle_Calls(t *testing.T) {
 	t.Parallel()
 	for _, sector := range []int{512, 4096} {
 		d, cycle, beat := sixteen(t, sector)
-		for range 10 {
+		for range 3 {
 			beat()
 			d.reads, d.writes = 0, 0
 			cycle()
