@@ -371,7 +371,7 @@ func (s *state) follow(r *record) bool {
 	if len(r.Queue) > 0 {
 		q := r.Queue[0]
 		r.Queue = r.Queue[1:]
-		s.cause = "request " + q.Kind.String()
+		s.cause = q.Kind.cause()
 		if res, over := s.serve(r, q); over {
 			s.replies = append(s.replies, reply{q.From, q.id, res, r.Owner})
 		}

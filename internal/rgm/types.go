@@ -132,6 +132,20 @@ func (k Kind) String() string {
 	return "Unknown"
 }
 
+// cause names a request in the history of decisions, also those for which
+// rgmanager has no name.
+func (k Kind) cause() string {
+	switch k {
+	case Freeze:
+		return "request freeze"
+	case Unfreeze:
+		return "request unfreeze"
+	case AssumeIdleRequest:
+		return "request idle"
+	}
+	return "request " + k.String()
+}
+
 // Request is what a person or a program asks of the cluster.
 type Request struct {
 	Kind Kind
