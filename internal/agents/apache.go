@@ -124,6 +124,10 @@ func (a apache) verify(ctx context.Context, c *Call) error {
 	if err != nil {
 		return err
 	}
+	// A check fails without them, and Debian makes them only for its own unit.
+	if err := a.folders(c, cmd.Env); err != nil {
+		return err
+	}
 	cmd.Limit = checkLimit
 	o, err := c.Run(ctx, cmd)
 	if err != nil {
@@ -180,6 +184,12 @@ func (a apache) folders(c *Call, env []string) error {
 	for _, kv := range env {
 		k, v, _ := strings.Cut(kv, "=")
 		if (k == "APACHE_RUN_DIR" || k == "APACHE_LOCK_DIR") && path.IsAbs(v) {
+			if to, err := c.Env.FS.Readlink(v); err == nil { // Debian's /var/lock is one to /run/lock
+				if !path.IsAbs(to) {
+					to = path.Join(path.Dir(v), to)
+				}
+				v = to
+			}
 			if err := c.Env.FS.MkdirAll(v, 0o755); err != nil {
 				return Fail(Generic, "make the folder %s of %s: %w", k, c.Instance(), err)
 			}
