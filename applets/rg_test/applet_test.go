@@ -82,10 +82,11 @@ const after = `<cluster name="c" config_version="2">
  <service name="new"><lvm name="l" vg_name="v"/></service>
 </rm></cluster>`
 
+// The command line library writes package variables: tests of Run are not parallel.
+
 // TestOutput compares standard output, without the Loading lines, and the exit
 // status of each mode with the golden files.
 func TestOutput(t *testing.T) {
-	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		args string
@@ -110,7 +111,6 @@ func TestOutput(t *testing.T) {
 		{name: "delta_same", args: "delta /before.conf /before.conf"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
 			env := machine(t, tc.fail)
 			for name, text := range map[string]string{"before.conf": before, "after.conf": after} {
 				if err := os.WriteFile(filepath.Join(env.Root, name), []byte(text), 0o644); err != nil {
@@ -151,7 +151,6 @@ func TestOutput(t *testing.T) {
 
 // TestOwnAgents: ours need not be installed, unless a folder is named.
 func TestOwnAgents(t *testing.T) {
-	t.Parallel()
 	env := platformtest.NewEnv(t)
 	const conf = `<cluster name="c" config_version="1"><rm><service name="web"><script name="s" file="/s"/></service></rm></cluster>`
 	for name, text := range map[string]string{"x.conf": conf, "empty/x": ""} {
