@@ -49,6 +49,9 @@ type GroupDaemon struct {
 	queue   []rgm.Event
 	busy    bool
 	told    map[cluster.NodeID]rgm.NodeSafe
+	// configured: this node has been in the fence domain; before that
+	// rgmanager manages nothing.
+	configured bool
 }
 
 // Start joins the group and begins to listen to fenced.
@@ -75,7 +78,6 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 	if _, err = p.Engine.Watch(step); err != nil {
 		panic("whatif: watch: " + err.Error())
 	}
-	d.Step(rgm.Config{Config: r.conf, Set: r.conf.Set(r.rules)})
 	d.tick()
 	return d
 }
@@ -94,6 +96,10 @@ func (d *GroupDaemon) listen() {
 		return
 	}
 	for _, n := range f.core.Nodes() {
+		if !d.configured && n.ID == d.life.node && n.State == fencing.StateMember {
+			d.configured = true
+			d.Step(rgm.Config{Config: d.part.conf, Set: d.part.conf.Set(d.part.rules)})
+		}
 		if n.Ring == 0 || n.State != fencing.StateOff && n.State != fencing.StateLeft {
 			continue
 		}
