@@ -28,8 +28,6 @@ var Applet = applet.Applet{
 const (
 	// daemon is whose log it is, and the name that has no prefix.
 	daemon = "rgmanager"
-	// config is the file with rgmanager's settings for its log.
-	config = "/etc/cluster/cluster.conf"
 	// defaultSeverity is that of a line without -s: info.
 	defaultSeverity = 6
 	logMode         = 0o644
@@ -89,7 +87,7 @@ func usage(w io.Writer, name string) error {
 // write sends the line to where rgmanager's settings say, and to standard
 // error.
 func write(env platform.Env, severity int, text string) {
-	to := settings(env.FS)
+	to := settings(env)
 	fmt.Fprintln(env.Stderr, text)
 	if to.ToSyslog && severity <= number(to.SyslogPriority) && env.Log != nil {
 		env.Log.With(slog.String(platform.AppletKey, daemon)).Log(context.Background(), level(severity), text)
@@ -106,9 +104,10 @@ func write(env platform.Env, severity int, text string) {
 }
 
 // settings reads rgmanager's; without a configuration they are the defaults.
-func settings(files platform.FS) clusterconf.Logging {
+func settings(env platform.Env) clusterconf.Logging {
 	empty := []byte("<cluster/>")
-	text, err := files.ReadFile(config)
+	config := clusterconf.File(env.Getenv)
+	text, err := env.FS.ReadFile(config)
 	if err != nil {
 		text = empty
 	}

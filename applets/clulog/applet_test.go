@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/platform/platformtest"
 )
 
@@ -15,6 +16,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, conf     string
+		named          string // by the environment, relative to the root
 		args           []string
 		errOut, syslog string
 		file, want     string
@@ -26,6 +28,7 @@ func TestRun(t *testing.T) {
 		{name: "own name", args: []string{"-m", "rgmanager", "x"}, errOut: "x\n", syslog: `level=INFO msg=x applet=rgmanager`, file: "var/log/cluster/rgmanager.log", want: "rgmanager x\n"},
 		{name: "below the configured level", conf: quiet, args: []string{"-s4", "x"}, errOut: "x\n", file: "log/rg"},
 		{name: "configured file", conf: quiet, args: []string{"-s3", "x"}, errOut: "x\n", file: "log/rg", want: "rgmanager x\n"},
+		{name: "configured file, of another configuration", named: "other.conf", conf: quiet, args: []string{"-s3", "x"}, errOut: "x\n", file: "log/rg", want: "rgmanager x\n"},
 		{name: "broken configuration", conf: "<cluster", args: []string{"x"}, errOut: "x\n", syslog: "msg=x", file: "var/log/cluster/rgmanager.log", want: "rgmanager x\n"},
 		{name: "no text", args: []string{"-s", "3"}, errOut: usageText},
 		{name: "unknown option", args: []string{"-p", "3", "x"}, errOut: usageText},
@@ -39,7 +42,11 @@ func TestRun(t *testing.T) {
 				}
 			}
 			if tc.conf != "" {
-				if err := os.WriteFile(filepath.Join(env.Root, "etc/cluster/cluster.conf"), []byte(tc.conf), 0o644); err != nil {
+				file := "etc/cluster/cluster.conf"
+				if tc.named != "" {
+					file, env.Vars[clusterconf.PathVariable] = tc.named, "/"+tc.named
+				}
+				if err := os.WriteFile(filepath.Join(env.Root, file), []byte(tc.conf), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

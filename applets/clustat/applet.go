@@ -40,7 +40,6 @@ const (
 	// callLimit bounds each question. Ours: a picture that takes longer is of
 	// no use.
 	callLimit = 10 * time.Second
-	config    = "/etc/cluster/cluster.conf"
 )
 
 func options() []argv.Option {
@@ -268,6 +267,7 @@ func (t *tool) members() (*rgmctl.Status, error) {
 	}
 	var cfg *clusterconf.Config
 	if !t.fast {
+		config := clusterconf.File(t.env.Getenv)
 		if text, err := t.env.FS.ReadFile(config); err == nil {
 			if doc, err := xmldoc.Parse(config, text); err == nil {
 				cfg = clusterconf.Decode(doc)
