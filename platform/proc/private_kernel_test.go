@@ -46,7 +46,8 @@ func TestStart_Private(t *testing.T) {
 func TestStopTree_KillTree(t *testing.T) {
 	t.Parallel()
 	testskip.IfEmulated(t, "the emulator cannot start a second program")
-	p, err := Runner{}.Start(context.Background(), platform.Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", "setsid sleep 1000 & sleep 1000"}})
+	// ":" because a shell may turn into its last command.
+	p, err := Runner{}.Start(context.Background(), platform.Cmd{Path: "/bin/sh", Args: []string{"sh", "-c", "setsid sleep 1000 & sleep 1000; :"}})
 	if err != nil {
 		t.Fatal(err)
 	}
