@@ -36,9 +36,6 @@ type story struct {
 	pending string    // the line of waiting that stands on the terminal
 }
 
-// waitShown is after what time of waiting the story says what for. Ours.
-const waitShown = 300 * time.Millisecond
-
 // Control sequences of a terminal (ECMA-48): CR and EL, SGR.
 const (
 	clearLine = "\r\x1b[K"
@@ -66,27 +63,10 @@ func (s *story) paint(color, text string) string {
 	return color + text + plain
 }
 
-// waiting shows, on a terminal, for what the story waits. It is called again and
-// again, until rest.
-func (s *story) waiting(what string) {
-	now := s.now()
-	if s.waits.IsZero() {
-		s.waits = now
-	}
-	if !s.live || now.Sub(s.waits) < waitShown {
-		return
-	}
-	line := fmt.Sprintf("%8.1f s  %-12s %s", now.Sub(s.start).Seconds(), "...", "waiting until "+what)
-	if line != s.pending {
-		fmt.Fprint(s.out, clearLine+s.paint(faint, line))
-	}
-	s.pending = line
-}
-
 // rest takes back what waiting has shown.
 func (s *story) rest() {
 	s.waits = time.Time{}
-	if s.pending != "" {
+	if s.live && s.pending != "" {
 		fmt.Fprint(s.out, clearLine)
 	}
 	s.pending = ""

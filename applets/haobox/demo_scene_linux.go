@@ -537,6 +537,26 @@ func (x *scene) daemons() string {
 	return "fenced, rgmanager"
 }
 
+// waitShown is after what time of waiting the story says what for. Ours.
+const waitShown = 300 * time.Millisecond
+
+// waiting shows, on a terminal, for what the story waits. It is called again and
+// again, until rest.
+func (s *story) waiting(what string) {
+	now := s.now()
+	if s.waits.IsZero() {
+		s.waits = now
+	}
+	if !s.live || now.Sub(s.waits) < waitShown {
+		return
+	}
+	line := fmt.Sprintf("%8.1f s  %-12s %s", now.Sub(s.start).Seconds(), "...", "waiting until "+what)
+	if line != s.pending {
+		fmt.Fprint(s.out, clearLine+s.paint(faint, line))
+	}
+	s.pending = line
+}
+
 // eventually looks again and again, at most for actLimit, and tells who watches
 // for what the story waits.
 func (x *scene) eventually(ctx context.Context, what string, look func() bool) error {
