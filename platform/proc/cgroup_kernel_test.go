@@ -27,7 +27,16 @@ func TestContained(t *testing.T) {
 		mounts, _ := os.ReadFile("/proc/self/mountinfo")
 		testskip.Kernel(t, "cgroup2", "no control group can be made; mounted are:\n"+string(mounts))
 	}
+	kill, err := os.OpenFile(filepath.Join(probe.dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	probe.release(false)
+	// The program was waited for while another goroutine killed it.
+	if _, err := kill.WriteString("1"); err == nil || unlessGone(err) != nil || probe.kill() != nil {
+		t.Errorf("killing what is gone: %v", err)
+	}
+	kill.Close()
 	left := filepath.Join(probe.parent, cgroupPrefix+"0.1") // there is no process 0
 	if err := os.Mkdir(left, 0o755); err != nil {
 		t.Fatal(err)

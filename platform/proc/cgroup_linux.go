@@ -53,7 +53,8 @@ type cgroup struct {
 }
 
 // newCgroup makes a control group below this process's own, and notes the name of
-// a platform.Cmd.Group for what is left behind. It returns nil where that is not possible: no version 2 (cgroups(7)), or no right to write.
+// a platform.Cmd.Group for what is left behind. It returns nil where that is not
+// possible: no version 2 (cgroups(7)), or no right to write.
 func newCgroup(rest string) *cgroup {
 	parent, ok := ownCgroup()
 	if !ok {
@@ -129,8 +130,19 @@ func (g *cgroup) join(a *syscall.SysProcAttr) { a.UseCgroupFD, a.CgroupFD = true
 
 // kill ends everything in the group. Kernels before 5.14 have no cgroup.kill.
 func (g *cgroup) kill() error {
-	err := os.WriteFile(filepath.Join(g.dir, "cgroup.kill"), []byte("1"), 0)
-	if errors.Is(err, os.ErrNotExist) { // an older kernel, or all of it is gone
+	f, err := os.OpenFile(filepath.Join(g.dir, "cgroup.kill"), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("1")
+		f.Close()
+	}
+	return unlessGone(err)
+}
+
+// unlessGone is err, but nil when it says that the kernel is an older one, or
+// that the group is not there any more: its program was waited for meanwhile. A
+// file of a group that is opened before the group is removed answers ENODEV.
+func unlessGone(err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
 		return nil
 	}
 	return err
