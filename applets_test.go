@@ -50,9 +50,7 @@ func TestApplets_Table(t *testing.T) {
 // TestApplets_Complete checks that each applet has its folder, its manual
 // page, which mentions every alias and every flag of its help, and a script.
 func TestApplets_Complete(t *testing.T) {
-	t.Parallel()
 	for _, e := range applets.All() {
-		// Not in parallel: urfave/cli writes package variables at every run.
 		t.Run(e.Name, func(t *testing.T) {
 			if _, err := os.Stat(filepath.Join("applets", e.Name)); err != nil {
 				t.Errorf("no folder of the command's name: %v", err)
@@ -97,9 +95,17 @@ func TestApplets_Complete(t *testing.T) {
 	}
 }
 
+// alone is for a test that runs an applet in this process: urfave/cli writes
+// package variables at every run. It fails a test that is parallel.
+func alone(t *testing.T) {
+	t.Helper()
+	t.Setenv("HAOBOX_TEST_ALONE", "1") // panics in a parallel test
+}
+
 // helpOf returns what "NAME [COMMAND] --help" prints on standard output.
 func helpOf(t *testing.T, a *applet.Applet, command ...string) string {
 	t.Helper()
+	alone(t)
 	env := platformtest.NewEnv(t)
 	args := append(append([]string{a.Name}, command...), "--help")
 	if err := a.Run(t.Context(), env.Env, args); err != nil {

@@ -75,7 +75,6 @@ func TestReadme_Service(t *testing.T) {
 // TestReadme_Demo: the table of the README has the acts of the demonstration, whose
 // own test runs it, and its commands have options that there are.
 func TestReadme_Demo(t *testing.T) {
-	t.Parallel()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -48,6 +48,7 @@ func between(t *testing.T, lines []string, first, last string) []string {
 // onNobody runs an applet on a machine where nothing runs.
 func onNobody(t *testing.T, root string, args ...string) (out string, status int) {
 	t.Helper()
+	alone(t)
 	var all bytes.Buffer
 	env := host.Env()
 	env.FS, env.Stdout, env.Stderr = host.NewFS(root), &all, &all
@@ -74,7 +75,6 @@ func onNobody(t *testing.T, root string, args ...string) (out string, status int
 // TestTutorial_Configuration: the cluster.conf of the tutorial has no fault, and
 // starts in the order that the tutorial shows.
 func TestTutorial_Configuration(t *testing.T) {
-	t.Parallel()
 	lines := tutorial(t)
 	root := t.TempDir()
 	for _, d := range []string{"etc/cluster", "usr/sbin"} {
@@ -107,7 +107,6 @@ func TestTutorial_Configuration(t *testing.T) {
 // TestTutorial_Commands: every command of the tutorial is one of ours or known to
 // be of somebody else, and those that only ask take their options.
 func TestTutorial_Commands(t *testing.T) {
-	t.Parallel()
 	foreign := []string{"chccwdev", "vgchange", "mkfs.ext4", "apt-get", "systemctl", "echo"}
 	// These would start something, or answer for a file that is not there.
 	started := []string{"smapid", "cman_tool", "ccs_config_validate", "rg_test"}
