@@ -169,26 +169,16 @@ func (l *lab) haobox(ctx context.Context) error {
 		if err := l.startHaobox(ctx, storyServices, 2); err != nil {
 			return err
 		}
-		relocate := func(service string) func(from, to *node) error {
-			return func(from, to *node) error {
-				_, err := from.command(ctx, l.Haobox, "clusvcadm", "-r", service, "-m", to.Name)
-				return err
-			}
-		}
 		if l.has("kill") {
 			if err := l.kill(ctx, "kill", time.Second); err != nil {
 				return err
 			}
 		}
-		if l.has("move") {
-			if err := l.move(ctx, "move", webURL, relocate("web")); err != nil {
-				return err
-			}
-		}
-		if l.has("address") {
-			if err := l.move(ctx, "address", vipURL, relocate("vip")); err != nil {
-				return err
-			}
+		if err := l.moves(ctx, func(service string, from, to *node) error {
+			_, err := from.command(ctx, l.Haobox, "clusvcadm", "-r", service, "-m", to.Name)
+			return err
+		}); err != nil {
+			return err
 		}
 		if l.has("crash") {
 			from, ring, survivor, err := l.crash(ctx, webURL)
@@ -218,6 +208,20 @@ func (l *lab) haobox(ctx context.Context) error {
 			return err
 		}
 		if err := l.cpu(ctx, "cpu1000", true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moves measures the cases move and address: relocate moves a service by the
+// peer's command.
+func (l *lab) moves(ctx context.Context, relocate func(service string, from, to *node) error) error {
+	for _, c := range []struct{ name, url, service string }{{"move", webURL, "web"}, {"address", vipURL, "vip"}} {
+		if !l.has(c.name) {
+			continue
+		}
+		if err := l.move(ctx, c.name, c.url, func(from, to *node) error { return relocate(c.service, from, to) }); err != nil {
 			return err
 		}
 	}
@@ -418,12 +422,6 @@ func (l *lab) pacemaker(ctx context.Context) error {
 		if err := l.startPacemaker(ctx, resources, 3); err != nil {
 			return err
 		}
-		relocate := func(resource string) func(from, to *node) error {
-			return func(from, to *node) error {
-				_, err := from.command(ctx, "crm_resource", "--move", "-r", resource, "-N", to.Name)
-				return err
-			}
-		}
 		if l.has("kill") {
 			if err := l.kill(ctx, "kill", 10*time.Second); err != nil {
 				return err
@@ -436,15 +434,11 @@ func (l *lab) pacemaker(ctx context.Context) error {
 				return err
 			}
 		}
-		if l.has("move") {
-			if err := l.move(ctx, "move", webURL, relocate("web")); err != nil {
-				return err
-			}
-		}
-		if l.has("address") {
-			if err := l.move(ctx, "address", vipURL, relocate("vip")); err != nil {
-				return err
-			}
+		if err := l.moves(ctx, func(service string, from, to *node) error {
+			_, err := from.command(ctx, "crm_resource", "--move", "-r", service, "-N", to.Name)
+			return err
+		}); err != nil {
+			return err
 		}
 		if l.has("crash") {
 			from, ring, _, err := l.crash(ctx, webURL)

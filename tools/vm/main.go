@@ -100,8 +100,9 @@ func vm(ctx context.Context, args []string) (int, error) {
 	return o.test(ctx, fs.Args(), *short, *runOnly, *skip)
 }
 
-// config prepares a guest: its kernel, its init program and the packages.
-func (o *options) config(ctx context.Context) (boot.Config, error) {
+// config prepares a guest: its kernel, its init program, which is built into
+// dir, and the packages.
+func (o *options) config(ctx context.Context, dir string) (boot.Config, error) {
 	cfg := boot.Config{Modules: o.modules, CPUs: o.cpus}
 	var err error
 	if cfg.Arch, err = boot.FindArch(o.arch); err != nil {
@@ -128,7 +129,8 @@ func (o *options) config(ctx context.Context) (boot.Config, error) {
 		}
 		cfg.Files = append(cfg.Files, boot.File{Name: guest, Source: host})
 	}
-	return cfg, nil
+	cfg.Init, err = o.buildInit(ctx, dir)
+	return cfg, err
 }
 
 // buildInit builds the guest's init program into dir.
@@ -137,11 +139,11 @@ func (o *options) buildInit(ctx context.Context, dir string) (string, error) {
 	tools := filepath.Dir(filepath.Dir(self))
 	if !filepath.IsAbs(tools) {
 		// Built with -trimpath: it is the tools folder of this tree.
-		top, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
+		top, err := sourceTree(ctx)
 		if err != nil {
-			return "", fmt.Errorf("find the source tree: %w", err)
+			return "", err
 		}
-		tools = filepath.Join(strings.TrimSpace(string(top)), "tools")
+		tools = filepath.Join(top, "tools")
 	}
 	out := filepath.Join(dir, "guest-init")
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", out, "./vm/guest")
@@ -153,6 +155,15 @@ func (o *options) buildInit(ctx context.Context, dir string) (string, error) {
 	return out, nil
 }
 
+// sourceTree is the top folder of the checkout that the program was called in.
+func sourceTree(ctx context.Context) (string, error) {
+	top, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the source tree: %w", err)
+	}
+	return strings.TrimSpace(string(top)), nil
+}
+
 // run is "vm run".
 func (o *options) run(ctx context.Context, args []string) (int, error) {
 	dir, err := os.MkdirTemp("", "haobox-vm-run-")
@@ -160,11 +171,8 @@ func (o *options) run(ctx context.Context, args []string) (int, error) {
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	cfg, err := o.config(ctx)
+	cfg, err := o.config(ctx, dir)
 	if err != nil {
-		return 1, err
-	}
-	if cfg.Init, err = o.buildInit(ctx, dir); err != nil {
 		return 1, err
 	}
 	cfg.Commands = []wire.Command{{Args: args, Limit: o.limit}}
@@ -209,18 +217,14 @@ func (o *options) test(ctx context.Context, patterns []string, short bool, runOn
 		return 1, err
 	}
 	defer os.RemoveAll(dir)
-	cfg, err := o.config(ctx)
+	cfg, err := o.config(ctx, dir)
 	if err != nil {
 		return 1, err
 	}
-	if cfg.Init, err = o.buildInit(ctx, dir); err != nil {
+	root, err := sourceTree(ctx)
+	if err != nil {
 		return 1, err
 	}
-	top, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
-	if err != nil {
-		return 1, fmt.Errorf("find the source tree: %w", err)
-	}
-	root := strings.TrimSpace(string(top))
 	packages, err := o.packagesWithTests(ctx, patterns, skip)
 	if err != nil {
 		return 1, err
