@@ -14,7 +14,7 @@ func (t tool) demo() *cli.Command {
 		Name:        "demo",
 		Usage:       "show what haobox does, on this machine alone",
 		Description: "Without a name, the first one is shown. Nothing is installed, nothing leaves this machine, and nothing is left.",
-		Subcommands: append([]*cli.Command{t.demoFence(), t.demoFreeze(), t.demoKsys(), t.demoService()}, t.demoParts()...),
+		Subcommands: append([]*cli.Command{t.demoFence(), t.demoFreeze(), t.demoKsys(), t.demoService(), t.demoGuard()}, t.demoParts()...),
 		Action:      func(c *cli.Context) error { return t.tellFence(c.Context, demoLogoff) },
 	}
 	for _, sub := range c.Subcommands {

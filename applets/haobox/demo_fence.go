@@ -63,7 +63,11 @@ func (t tool) fenceStory(ctx context.Context, logoff time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for the simulator's socket: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	tidy, err := t.guarded(ctx, self, dir)
+	if err != nil {
+		return err
+	}
+	defer tidy()
 	s := &story{out: t.env.Stdout, now: t.env.Clock.Now, start: t.env.Clock.Now()}
 	s.heading("haobox demo: fencing a z/VM guest, with the real agent and a simulated z/VM")
 
@@ -151,7 +155,7 @@ func (t tool) startZVM(ctx context.Context, self, dir, at, guests string, logoff
 	ready := filepath.Join(dir, "ready")
 	var errs bytes.Buffer
 	proc, err := t.env.Runner.Start(ctx, platform.Cmd{
-		Path: self, Grace: stopGrace, Stderr: &errs,
+		Path: self, Grace: stopGrace, Stderr: &errs, Env: append(t.env.Environ(), marked(dir)),
 		Args: append([]string{"smapid", "--listen", "tcp:" + at + ":0", "--guests", guests, "--authorize", "CMANAGER:SECRET",
 			"--control", socket, "--ready-file", ready, "--logoff-delay", logoff.String()}, more...),
 	})

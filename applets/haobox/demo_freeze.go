@@ -88,7 +88,11 @@ func (t tool) freezeStory(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	tidy, err := t.guarded(ctx, self, dir)
+	if err != nil {
+		return err
+	}
+	defer tidy()
 	s := &story{out: t.env.Stdout, now: t.env.Clock.Now, start: t.env.Clock.Now()}
 	s.heading("haobox demo: a node freezes, and the other one fences it (the manual 5.6)")
 	z, err := t.startZVM(ctx, self, dir, "127.0.0.1", "CNODE1,CNODE2", demoLogoff, "--on-logoff", `kill -s KILL -- -$(cat "`+dir+`/$1.pid"); true`)
@@ -201,7 +205,7 @@ func (t tool) startNode(ctx context.Context, self, dir string, n *demoNode) erro
 	n.proc, err = t.env.Runner.Start(ctx, platform.Cmd{
 		Path: self, Args: []string{"fenced", "-D", "-q", "--join"}, Stderr: &n.errs,
 		Env: append(t.env.Environ(), "HAOBOX_ENGINE=local:"+dir+"/bus", "HAOBOX_NODE="+n.name, "HAOBOX_RUN="+run, "HAOBOX_ROOT="+n.dir,
-			"PATH=/nowhere"), // fenced is the agent itself, whatever else is installed
+			marked(dir), "PATH=/nowhere"), // fenced is the agent itself, whatever else is installed
 	})
 	if err != nil {
 		return err

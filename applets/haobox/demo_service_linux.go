@@ -203,7 +203,11 @@ func (t tool) loopbackStory(ctx context.Context, self string, o serviceOptions, 
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	tidy, err := t.guarded(ctx, self, dir)
+	if err != nil {
+		return err
+	}
+	defer tidy()
 	port, err := freePort(loopbackAddress)
 	if err != nil {
 		return err
@@ -325,7 +329,7 @@ func (x *scene) environ(m *member) []string {
 		"PATH=" + x.dir + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LC_ALL=C", "TZ=" + x.env.Getenv("TZ"),
 		"TERM=" + x.env.Getenv("TERM"), engineVariable + "=" + x.engine(), "HAOBOX_NODE=" + m.name,
 		// A node that can not stop something would reboot: not this machine.
-		"HAOBOX_HARD_DOWN=/bin/true",
+		"HAOBOX_HARD_DOWN=/bin/true", marked(x.dir),
 	}
 	if x.private {
 		return append(out, clusterconf.PathVariable+"="+m.conf())

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // treeRounds bounds how often killTree looks for new descendants: one that is
@@ -74,6 +75,55 @@ func descendants(leader int) []int {
 	out := children[leader]
 	for i := 0; i < len(out); i++ {
 		out = append(out, children[out[i]]...)
+	}
+	return out
+}
+
+// KillMarked kills all processes that were started with the variable mark
+// (KEY=value) in their environment, stopped or not, with all their descendants.
+// It leaves this process alone, and those of other users.
+func KillMarked(mark string) {
+	for range treeRounds {
+		found := marked(mark)
+		if len(found) == 0 {
+			return
+		}
+		for _, pid := range found {
+			for _, p := range StopTree(pid) {
+				_ = syscall.Kill(p, syscall.SIGKILL) // it may have ended meanwhile
+			}
+		}
+		time.Sleep(killedPause) // what is killed is there for a moment
+	}
+}
+
+// marked lists the processes with a variable in the environment that they were
+// started with (proc(5)), but this one. Those that have ended have none.
+func marked(mark string) (out []int) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + name + "/environ")
+		if err != nil {
+			continue
+		}
+		for kv := range bytes.SplitSeq(text, []byte{0}) {
+			if string(kv) == mark {
+				out = append(out, pid)
+				break
+			}
+		}
 	}
 	return out
 }
