@@ -109,7 +109,7 @@ func (m *metrics) agent(typ, action string, r ragent.Result) {
 		m.agents[key] = h
 	}
 	h.add(r.Elapsed)
-	if r.Exit != 0 {
+	if r.Exit != 0 && !r.BrokenOff {
 		m.failures[key]++
 	}
 }

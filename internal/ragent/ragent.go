@@ -98,11 +98,19 @@ func (j Job) Limit() time.Duration {
 		return j.Timeout
 	}
 	base := ActionLimit
-	switch j.Action {
-	case "status", "monitor", "validate-all", "verify-all", "meta-data":
+	if j.looks() {
 		base = CheckLimit
 	}
 	return max(base, hintFactor*j.Timeout)
+}
+
+// looks reports whether the job changes nothing.
+func (j Job) looks() bool {
+	switch j.Action {
+	case "status", "monitor", "validate-all", "verify-all", "meta-data":
+		return true
+	}
+	return false
 }
 
 // nodeVariables say where the files of a node are: / and /run of several nodes
@@ -116,6 +124,9 @@ type Result struct {
 	Exit int
 	// TimedOut: the limit was over. Stuck: it did not even go when killed.
 	TimedOut, Stuck bool
+	// BrokenOff: the caller's context ended it, so Exit says nothing of the
+	// resource.
+	BrokenOff bool
 	// Signal ended it, or 0.
 	Signal int
 	// InProcess: no program was started.
@@ -173,12 +184,21 @@ func (r *Runner) log(j Job, level slog.Level, format string, args ...any) {
 }
 
 // Run runs an agent and waits for its end, or for the limit. ctx ends it
-// early, with the same means as the limit.
+// early, with the same means as the limit. That is no fault: a check that is
+// broken off is in the log for debugging only, anything else is a warning, for
+// something may be half done.
 func (r *Runner) Run(ctx context.Context, j Job) Result {
 	start := r.Env.Clock.Now()
 	res := r.dispatch(ctx, j)
 	res.Elapsed = r.Env.Clock.Now().Sub(start)
-	if res.Exit != agents.OK && !j.Silent {
+	switch {
+	case res.BrokenOff:
+		level := slog.LevelWarn
+		if j.looks() {
+			level = slog.LevelDebug
+		}
+		r.log(j, level, "%s on %s:%s was broken off", j.Action, j.Type, j.Name)
+	case res.Exit != agents.OK && !j.Silent:
 		r.log(j, agents.LevelNotice, `%s on %s "%s" returned %d (%s)`, j.Action, j.Type, j.Name, res.Exit, Text(res.Exit))
 	}
 	return res
@@ -287,6 +307,14 @@ func (r *Runner) call(a *agents.Agent, j Job) (*agents.Call, error) {
 // the end of the manager.
 func (r *Runner) inside(ctx context.Context, a *agents.Agent, c *agents.Call, j Job) Result {
 	limit := j.Limit()
+	if log, caller := c.Log, ctx; j.looks() {
+		c.Log = func(level slog.Level, text string) {
+			if caller.Err() != nil { // what it says now is about that
+				level = slog.LevelDebug
+			}
+			log(level, text)
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	expired, stop := r.Env.Clock.After(limit)
@@ -302,23 +330,27 @@ func (r *Runner) inside(ctx context.Context, a *agents.Agent, c *agents.Call, j 
 		}()
 		code = a.Do(ctx, c)
 	}()
+	out := Result{Exit: agents.Generic, InProcess: true}
 	select {
-	case code := <-done:
-		return Result{Exit: code, InProcess: true}
+	case out.Exit = <-done:
+		out.BrokenOff = out.Exit != agents.OK && ctx.Err() != nil // it was told first
+		return out
 	case <-expired:
 		r.timeout(j, limit)
+		out.TimedOut = true
 	case <-ctx.Done():
+		out.BrokenOff = true
 	}
 	cancel()
 	grace, stop := r.Env.Clock.After(killWait)
 	defer stop()
 	select {
 	case <-done:
-		return Result{Exit: agents.Generic, InProcess: true, TimedOut: true}
 	case <-grace:
 		r.log(j, slog.LevelError, "Task %s of %s:%s did not end when told to", j.Action, j.Type, j.Name)
-		return Result{Exit: agents.Generic, InProcess: true, TimedOut: true, Stuck: true}
+		out.Stuck = true
 	}
+	return out
 }
 
 func (r *Runner) timeout(j Job, limit time.Duration) {
@@ -330,9 +362,7 @@ func (r *Runner) timeout(j Job, limit time.Duration) {
 func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool) Result {
 	out := &agents.LineWriter{Line: func(line string) { r.line(j, line, native) }}
 	cmd.Stdout, cmd.Stderr, cmd.Contained = out, out, true
-	switch j.Action {
-	case "status", "monitor", "validate-all", "verify-all", "meta-data":
-	default:
+	if !j.looks() {
 		// What it leaves running is watched, and found by this.
 		cmd.Group = j.Type + ":" + j.Name
 	}
@@ -360,13 +390,15 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 			r.log(j, slog.LevelWarn, "[%s] %d more lines of output were dropped", j.Type, n)
 		}
 	}()
+	result := Result{Exit: agents.Generic}
 	select {
 	case e := <-done:
 		return r.ended(j, e.res, e.err)
 	case <-expired:
 		r.timeout(j, limit)
+		result.TimedOut = true
 	case <-ctx.Done():
-		r.log(j, slog.LevelWarn, "%s on %s:%s is broken off: %v", j.Action, j.Type, j.Name, context.Cause(ctx))
+		result.BrokenOff = true
 	}
 	if err := p.Signal(os.Kill); err != nil {
 		r.log(j, slog.LevelDebug, "kill process group %d of %s on %s:%s: %v", p.PID(), j.Action, j.Type, j.Name, err)
@@ -375,11 +407,12 @@ func (r *Runner) child(ctx context.Context, j Job, cmd platform.Cmd, native bool
 	defer stopGrace()
 	select {
 	case e := <-done:
-		return Result{Exit: agents.Generic, TimedOut: true, Signal: e.res.Signal}
+		result.Signal = e.res.Signal
 	case <-grace:
 		r.log(j, slog.LevelError, "Task %s PID %d did not exit after SIGKILL", j.Action, p.PID())
-		return Result{Exit: agents.Generic, TimedOut: true, Stuck: true}
+		result.Stuck = true
 	}
+	return result
 }
 
 func (r *Runner) ended(j Job, res platform.Result, err error) Result {

@@ -386,6 +386,58 @@ func TestLoadRules_BadAgents(t *testing.T) {
 	}
 }
 
+// TestRun_BrokenOff: that we end an agent ourselves is no fault of anything. Of a
+// check, which changes nothing, nobody needs to hear.
+func TestRun_BrokenOff(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, action string
+		inside       bool
+		want         Result
+		log          string
+	}{
+		{"a check in a child", "status", false, Result{Exit: 1, BrokenOff: true, Signal: 9}, "DEBUG status on bad:x was broken off"},
+		{"a start in a child", "start", false, Result{Exit: 1, BrokenOff: true, Signal: 9}, "WARN start on bad:x was broken off"},
+		{"a check in this process", "status", true, Result{Exit: 1, BrokenOff: true, InProcess: true},
+			"DEBUG [script] context canceled\nDEBUG status on script:x was broken off"},
+		{"a start in this process", "start", true, Result{Exit: 1, BrokenOff: true, InProcess: true},
+			"ERROR [script] context canceled\nWARN start on script:x was broken off"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "read x <${0%/*}/gate; read x <${0%/*}/never")
+			for _, fifo := range []string{"gate", "never"} {
+				if err := syscall.Mkfifo(filepath.Join(b.dir, fifo), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			j := bad(tc.action)
+			if tc.inside {
+				j = Job{Type: "script", Name: "x", Program: "script.sh", Action: tc.action,
+					Params: []agents.Param{{Name: "name", Value: "x"}, {Name: "file", Value: "/y"}}}
+				wait := func(ctx context.Context, _ *agents.Call) error { cancel(); <-ctx.Done(); return ctx.Err() }
+				a := &agents.Agent{Type: "script", Start: wait, Stop: wait, Status: wait, InProcess: func(*agents.Call) bool { return true }}
+				b.Native = func(string) *agents.Agent { return a }
+			} else {
+				go func() { // the agent runs when it reads the pipe
+					_ = os.WriteFile(filepath.Join(b.dir, "gate"), []byte("go\n"), 0)
+					cancel()
+				}()
+			}
+			got := b.Run(ctx, j)
+			got.Elapsed = 0
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.log, b.log.String()); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestLoadRules_HangingAgent: an agent that never prints its metadata is ended
 // with its children (here by the caller, else after restree.MetadataLimit),
 // and the others are still asked.

@@ -168,6 +168,7 @@ func (c *Core) lookLate() {
 	})
 	for _, l := range late {
 		if j := l.job; j != nil && j.why == forLook && !j.kill {
+			c.log(LevelWarning, l.name, "Looking for %s took longer than %v", l.name, LookLimit)
 			c.abandon(j)
 		}
 	}
