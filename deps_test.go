@@ -17,8 +17,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/platform/testskip"
 )
 
@@ -285,18 +284,7 @@ func TestDeps_List(t *testing.T) {
 	got := "# Packages of other modules in the binary, and the systems that have them.\n" +
 		"# go test -run TestDeps_List -update . rewrites this file.\n" + strings.Join(lines, "")
 	const name = "docs/deps.txt"
-	if *update {
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s is not what the binary contains (-want +got):\n%s", name, diff)
-	}
+	goldentest.Compare(t, name, got)
 }
 
 // dialling are the names of package net and its users that open connections

@@ -10,6 +10,7 @@ import (
 
 	"github.com/haobox/haobox/applets"
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/goldentest"
 )
 
 // TestReadme_Applets checks the README's table of applets against the one of
@@ -34,7 +35,7 @@ func TestReadme_Applets(t *testing.T) {
 		}
 		want = append(want, fmt.Sprintf("| [`%s`](man/%s.%d) | %s | %s |", e.Name, e.Name, e.Section, e.Summary, strings.Join(links, " ")))
 	}
-	if *update {
+	if goldentest.Updating() {
 		if err := os.WriteFile("README.md", []byte(before+head+strings.Join(want, "\n")+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"flag"
 	"os"
 	"testing"
 
 	"github.com/haobox/haobox/applets"
 	"github.com/haobox/haobox/internal/cmdtest"
+	"github.com/haobox/haobox/internal/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the expected output in testdata and docs")
 
 func TestMain(m *testing.M) { cmdtest.Main(m, names(), run) }
 
@@ -29,5 +27,5 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts in testdata: %v", err)
 	}
-	cmdtest.Scripts(t, "testdata", names(), *update)
+	cmdtest.Scripts(t, "testdata", names(), goldentest.Updating())
 }

@@ -1,28 +1,22 @@
 package clustat
 
 import (
-	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/ctl"
+	"github.com/haobox/haobox/internal/ctl/ctltest"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/platformtest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // toolVariable makes the test binary be clustat.
 const toolVariable = "CLUSTAT_TEST_TOOL"
@@ -66,18 +60,7 @@ func picture() *rgmctl.Status {
 // serve answers with what f gives, under a root folder of its own.
 func serve(t *testing.T, f func() *rgmctl.Status) (root string) {
 	t.Helper()
-	root, err := os.MkdirTemp("", "cs") // short: a socket's path has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	if err := os.MkdirAll(filepath.Join(root, "run/haobox"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", filepath.Join(root, "run/haobox/rgmanager.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	root = platformtest.ShortDir(t)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
 		st := f()
@@ -87,10 +70,7 @@ func serve(t *testing.T, f func() *rgmctl.Status) (root string) {
 		}
 		ctl.Reply(w, st)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- ctl.Serve(ctx, l, mux) }()
-	t.Cleanup(func() { cancel(); <-done })
+	ctltest.Serve(t, root, "rgmanager", mux)
 	return root
 }
 
@@ -141,22 +121,7 @@ func TestOutputs(t *testing.T) {
 		}
 		got.WriteByte('\n')
 	}
-	const file = "testdata/outputs.golden"
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
+	goldentest.Compare(t, "testdata/outputs.golden", got.String())
 }
 
 func TestFit(t *testing.T) {

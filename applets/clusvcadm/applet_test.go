@@ -1,13 +1,9 @@
 package clusvcadm
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +11,7 @@ import (
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/internal/ctl"
+	"github.com/haobox/haobox/internal/ctl/ctltest"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/platformtest"
@@ -24,18 +21,7 @@ import (
 // of the service, "service:c-7", and starts it on node 1 or on the target.
 func rgmanager(t *testing.T) (root string, asked *[]rgmctl.Request) {
 	t.Helper()
-	root, err := os.MkdirTemp("", "rg") // short: a socket's path has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	if err := os.MkdirAll(filepath.Join(root, "run/haobox"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", filepath.Join(root, "run/haobox/rgmanager.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	root = platformtest.ShortDir(t)
 	asked = &[]rgmctl.Request{}
 	locked := false
 	mux := http.NewServeMux()
@@ -80,10 +66,7 @@ func rgmanager(t *testing.T) (root string, asked *[]rgmctl.Request) {
 		}
 		ctl.Reply(w, a)
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- ctl.Serve(ctx, l, mux) }()
-	t.Cleanup(func() { cancel(); <-done })
+	ctltest.Serve(t, root, "rgmanager", mux)
 	return root, asked
 }
 

@@ -4,7 +4,6 @@ package cmantool
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,17 +12,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/applets/internal/confload"
 	"github.com/haobox/haobox/applets/internal/engine"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/cmdtest"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/platform/corosync"
 	"github.com/haobox/haobox/platform/corosync/corotest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // lab is two nodes without corosync, with cluster.conf and cman_tool.
 type lab struct {
@@ -134,19 +130,7 @@ func golden(t *testing.T, name, got string) {
 	} {
 		got = regexp.MustCompile(r[0]).ReplaceAllString(got, r[1])
 	}
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
+	goldentest.Compare(t, filepath.Join("testdata", name+".golden"), got)
 }
 
 // TestCluster takes two nodes through the life of a cluster.

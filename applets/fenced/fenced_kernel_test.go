@@ -15,6 +15,7 @@ import (
 
 	"github.com/haobox/haobox/internal/cmdtest"
 	"github.com/haobox/haobox/platform/corosync/corotest"
+	"github.com/haobox/haobox/platform/platformtest"
 )
 
 // lab is three nodes with corosync, fenced and a cluster.conf; their guests are
@@ -43,11 +44,7 @@ const labConf = `<cluster name="lab" config_version="%d">
 
 func newLab(t *testing.T, bin string) *lab {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "zvm") // short: a socket's path may have 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := platformtest.ShortDir(t)
 	l := &lab{corotest.Start(t, corotest.Options{Nodes: 3}), t, bin, dir, "SECRET"}
 	l.startZVM()
 	for _, n := range l.Nodes {

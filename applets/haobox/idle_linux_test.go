@@ -3,16 +3,14 @@ package haobox
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/internal/ctl"
+	"github.com/haobox/haobox/internal/ctl/ctltest"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/platformtest"
@@ -22,18 +20,7 @@ import (
 // runs.
 func vouched(t *testing.T) (root string, heard *[]rgmctl.Idle) {
 	t.Helper()
-	root, err := os.MkdirTemp("", "idle") // short: a socket's path has 107 bytes
-	if err == nil {
-		err = os.MkdirAll(filepath.Join(root, "run/haobox"), 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	l, err := net.Listen("unix", filepath.Join(root, "run/haobox/rgmanager.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	root = platformtest.ShortDir(t)
 	heard = &[]rgmctl.Idle{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
@@ -53,10 +40,7 @@ func vouched(t *testing.T) (root string, heard *[]rgmctl.Idle) {
 		}
 		ctl.Reply(w, a)
 	})
-	srv := &http.Server{Handler: mux}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(l) }()
-	t.Cleanup(func() { srv.Close(); <-done })
+	ctltest.Serve(t, root, "rgmanager", mux)
 	return root, heard
 }
 

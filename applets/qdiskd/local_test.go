@@ -49,11 +49,7 @@ func (l *localDaemon) status() (a statusAnswer) {
 // in order.
 func TestLocal_FileAsDisk(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "ql") // a socket's path may have 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := platformtest.ShortDir(t)
 	image := filepath.Join(dir, "disk")
 	if err := os.WriteFile(image, make([]byte, quorumdisk.MinSize(512)), 0o600); err != nil {
 		t.Fatal(err)

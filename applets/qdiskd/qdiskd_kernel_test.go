@@ -156,12 +156,7 @@ func (m *member) start() {
 		t.Fatal(err)
 	}
 	m.env = platformtest.NewEnv(t)
-	root, err := os.MkdirTemp("", "qd") // a socket's path may have 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	m.env.Env.FS, m.env.Env.Clock = host.NewFS(root), platform.SystemClock{}
+	m.env.Env.FS, m.env.Env.Clock = host.NewFS(platformtest.ShortDir(t)), platform.SystemClock{}
 	setup := quorumdisk.Setup{Config: quorumdisk.Config{
 		Node: int(m.n.ID), Interval: 150 * time.Millisecond, TKO: 6, TKOUp: 2, UpgradeWait: 1, MasterWait: 3, MasterWins: m.w.wins, AllowKill: true, Reboot: true,
 		VoteTimeout: 3 * time.Second, Incarnation: quorumdisk.Incarnation(time.Now().UnixMilli()),

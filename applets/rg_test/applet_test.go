@@ -3,7 +3,6 @@ package rgtest
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,11 +13,10 @@ import (
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/conf"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/platformtest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // machine has the built-in agents in its agent folder. fail names calls
 // ("status script s") with their exit status.
@@ -132,19 +130,7 @@ func TestOutput(t *testing.T) {
 					got.WriteString(line)
 				}
 			}
-			file := filepath.Join("testdata", tc.name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got.String()); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
+			goldentest.Compare(t, filepath.Join("testdata", tc.name+".golden"), got.String())
 		})
 	}
 }

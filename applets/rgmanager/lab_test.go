@@ -7,7 +7,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/internal/ctl"
+	"github.com/haobox/haobox/internal/ctl/ctltest"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/host"
 	"github.com/haobox/haobox/platform/platformtest"
@@ -118,15 +118,9 @@ type machine struct {
 // has.
 func newLab(t *testing.T, nodes int, extra, rm string, services ...string) *lab {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rg") // short: a socket's path has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := platformtest.ShortDir(t)
 	l := &lab{t: t, dir: dir, shared: filepath.Join(dir, "s")}
-	t.Cleanup(func() {
-		l.killServices()
-		os.RemoveAll(dir)
-	})
+	t.Cleanup(l.killServices)
 	l.mkdir(l.shared)
 	for i := range nodes {
 		m := &machine{l: l, name: fmt.Sprintf("n%d", i+1)}
@@ -397,10 +391,6 @@ func (l *lab) fenced() {
 		for i, x := range l.nodes {
 			f.nodes = append(f.nodes, fenceState{ID: uint32(i + 1), Name: x.name, State: "member"})
 		}
-		c, err := net.Listen("unix", filepath.Join(m.root, "run/haobox/fenced.sock"))
-		if err != nil {
-			l.t.Fatal(err)
-		}
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
 			write := ctl.Stream(w)
@@ -420,10 +410,7 @@ func (l *lab) fenced() {
 				}
 			}
 		})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- ctl.Serve(ctx, c, mux) }()
-		l.t.Cleanup(func() { cancel(); <-done })
+		ctltest.Serve(l.t, m.root, "fenced", mux)
 	}
 }
 

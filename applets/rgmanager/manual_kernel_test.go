@@ -4,7 +4,6 @@ package rgmanager
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -17,13 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/corosync/corotest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // manualConf is the service of the manual's figure 1: its names, its order, its
 // recovery. In the place of GFS2, which needs its kernel module and a lock manager,
@@ -219,22 +215,7 @@ func TestManual(t *testing.T) {
 			}
 		}
 	}
-	file := "testdata/manual_6_10.golden"
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
+	goldentest.Compare(t, "testdata/manual_6_10.golden", got.String())
 	for i, lines := range [2][]string{manualNode1, manualNode2} {
 		at := 0
 		for _, line := range lines {

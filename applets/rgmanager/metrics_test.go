@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/ragent"
 	"github.com/haobox/haobox/internal/rgm"
 )
@@ -64,19 +63,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	got, _ := page()
 	got = regexp.MustCompile(`build_info\{version="[^"]*"\}`).ReplaceAllString(got, `build_info{version="V"}`)
-	const file = "testdata/metrics.golden"
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
+	goldentest.Compare(t, "testdata/metrics.golden", got)
 	if _, faults := parseMetrics(got); len(faults) > 0 {
 		t.Errorf("not the text format:\n%s", strings.Join(faults, "\n"))
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,30 +14,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
 	"github.com/haobox/haobox/platform/testskip"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files and conf/cluster.rng")
 
 const rngFile = "../../conf/cluster.rng"
 
 func TestRelaxNG_File(t *testing.T) {
 	t.Parallel()
 	got := RelaxNG(restree.Builtin())
-	if *update {
-		if err := os.WriteFile(rngFile, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(rngFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("conf/cluster.rng is not the grammar (-want +got)\n%s", diff)
-	}
+	goldentest.Compare(t, rngFile, string(got))
 }
 
 // corpus returns the test files: their prefix says what is to be expected. ok
@@ -109,19 +96,7 @@ func TestCorpus(t *testing.T) {
 			t.Errorf("%s: written differently (-want +got)\n%s", name, diff)
 		}
 	}
-	const golden = "testdata/corpus.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(all.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), all.String()); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
+	goldentest.Compare(t, "testdata/corpus.golden", all.String())
 }
 
 // TestCorpus_XmllintAgrees demands of xmllint with conf/cluster.rng the same

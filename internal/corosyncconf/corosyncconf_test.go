@@ -1,7 +1,6 @@
 package corosyncconf_test
 
 import (
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,13 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/corosyncconf"
+	"github.com/haobox/haobox/internal/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func load(t *testing.T, text string) *clusterconf.Config {
 	t.Helper()
@@ -47,19 +43,7 @@ func TestTranslate(t *testing.T) {
 			out.WriteString(n.String() + "\n")
 		}
 		out.WriteString("--\n" + string(conf))
-		file := filepath.Join("testdata", name+".golden")
-		if *update {
-			if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), out.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
-		}
+		goldentest.Compare(t, filepath.Join("testdata", name+".golden"), out.String())
 		if !corosyncconf.Ours(conf) {
 			t.Errorf("%s: not recognised as made here", name)
 		}

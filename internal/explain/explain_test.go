@@ -3,7 +3,6 @@ package explain
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,11 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files and docs/explain.txt")
 
 func page(t testing.TB, name string, text []byte) *Page {
 	t.Helper()
@@ -40,22 +38,6 @@ func asText(p *Page, b *bytes.Buffer) error { return p.Text(b) }
 func asJSON(p *Page, b *bytes.Buffer) error { return p.JSON(b) }
 func asSVG(p *Page, b *bytes.Buffer) error  { return p.SVG(b) }
 
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got)\n%s", file, diff)
-	}
-}
-
 // The manual's cluster is explained in docs, as text and as a picture.
 func TestExample(t *testing.T) {
 	t.Parallel()
@@ -64,9 +46,9 @@ func TestExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := page(t, "cluster.conf", text)
-	golden(t, "../../docs/explain.txt", render(t, p, asText))
-	golden(t, "../../docs/explain.svg", render(t, p, asSVG))
-	golden(t, "testdata/example.json", render(t, p, asJSON))
+	goldentest.Compare(t, "../../docs/explain.txt", render(t, p, asText))
+	goldentest.Compare(t, "../../docs/explain.svg", render(t, p, asSVG))
+	goldentest.Compare(t, "testdata/example.json", render(t, p, asJSON))
 }
 
 const rich = `<cluster name="zc" config_version="3">
@@ -100,7 +82,7 @@ const rich = `<cluster name="zc" config_version="3">
 func TestRich(t *testing.T) {
 	t.Parallel()
 	p := page(t, "cluster.conf", []byte(rich))
-	golden(t, "testdata/rich.txt", render(t, p, asText))
+	goldentest.Compare(t, "testdata/rich.txt", render(t, p, asText))
 	for name, out := range map[string]string{"text": render(t, p, asText), "json": render(t, p, asJSON), "svg": render(t, p, asSVG)} {
 		if strings.Contains(out, "HUSH") {
 			t.Errorf("a secret in %s", name)

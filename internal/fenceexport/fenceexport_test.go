@@ -2,18 +2,14 @@ package fenceexport
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/goldentest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func sample(t *testing.T) *clusterconf.Config {
 	t.Helper()
@@ -47,19 +43,7 @@ func TestExport(t *testing.T) {
 				if !secrets && (strings.Contains(got, "p w") || strings.Contains(got, "secret>")) {
 					t.Error("a password is in the text")
 				}
-				golden := filepath.Join("testdata", name+".golden")
-				if *update {
-					if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(golden)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got); diff != "" {
-					t.Errorf("(-want +got):\n%s", diff)
-				}
+				goldentest.Compare(t, filepath.Join("testdata", name+".golden"), got)
 			})
 		}
 	}

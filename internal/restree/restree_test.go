@@ -3,9 +3,7 @@ package restree
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,10 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/conf"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/xmldoc"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func cluster(t testing.TB, rm string) *xmldoc.Element {
 	t.Helper()
@@ -76,17 +73,7 @@ func same(t *testing.T, what, got, want string) {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	file := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, file, got, string(want))
+	goldentest.Compare(t, filepath.Join("testdata", name+".golden"), got)
 }
 
 func TestBuiltin_EveryMetadataFileIsARule(t *testing.T) {

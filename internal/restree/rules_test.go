@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/conf"
+	"github.com/haobox/haobox/internal/goldentest"
 )
 
 // TestBuiltin_Table: the rules that are compiled in are those of the metadata.
@@ -29,7 +30,7 @@ func TestBuiltin_Table(t *testing.T) {
 		}
 		want = append(want, *r)
 	}
-	if *update {
+	if goldentest.Updating() {
 		if err := os.WriteFile("rules.go", source(t, want), 0o644); err != nil {
 			t.Fatal(err)
 		}

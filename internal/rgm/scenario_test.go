@@ -1,7 +1,6 @@
 package rgm_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,16 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/clustersim"
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/rgm"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestScenarios plays the files of testdata/scenarios: what happens to a small
 // cluster, one line each, and in the golden file what it did. The lines:
@@ -53,19 +49,7 @@ func TestScenarios(t *testing.T) {
 			}
 			p := &play{t: t, broken: map[string]bool{}, fails: map[string]int{}, guest: map[string]string{}, version: 1}
 			p.run(string(text))
-			golden := strings.TrimSuffix(file, ".txt") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(p.out.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), p.out.String()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			goldentest.Compare(t, strings.TrimSuffix(file, ".txt")+".golden", p.out.String())
 		})
 	}
 }

@@ -1,16 +1,14 @@
 package rgmctl
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"github.com/haobox/haobox/internal/goldentest"
+)
 
 func example() *Status {
 	at := time.Unix(1270000000, 0)
@@ -78,19 +76,7 @@ func TestClustat_Layouts(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			file := filepath.Join("testdata", "clustat_"+tc.name+".golden")
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
+			goldentest.Compare(t, filepath.Join("testdata", "clustat_"+tc.name+".golden"), got)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -94,3 +95,17 @@ func (b *Buffer) String() string {
 }
 
 var _ io.Writer = (*Buffer)(nil)
+
+// ShortDir is a folder for the length of the test whose path is short: a
+// socket's has 107 bytes at the most (unix(7)), and t.TempDir takes the test's
+// name into it.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What a process of the test that still ends writes there is no fault.
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}

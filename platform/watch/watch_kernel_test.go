@@ -233,11 +233,15 @@ func TestUnits(t *testing.T) {
 	expect(t, w, "systemd:cups", "systemd:nginx")
 }
 
+// unique is an instance of this run of a test alone: what an earlier run has
+// killed may be a zombie of its group still.
+func unique(name string) string { return fmt.Sprint(name, os.Getpid(), "-", time.Now().UnixNano()) }
+
 // TestFind finds a daemon that an agent left behind, and no worker of it.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	testskip.IfEmulated(t, "environ of other processes")
-	id := "script:find-" + filepath.Base(t.TempDir())
+	id := unique("script:find-")
 	// The shell in between ends, so that the daemon has another parent.
 	c := exec.Command("sh", "-c", "setsid sh -c 'sleep 1000 & echo $$; wait' & sleep 0")
 	c.Env = append(os.Environ(), "OCF_RESOURCE_INSTANCE="+id)
@@ -277,7 +281,7 @@ func TestFind_Group(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("not root; control groups need it")
 	}
-	id := "script:group/" + filepath.Base(t.TempDir())
+	id := unique("script:group/")
 	var out strings.Builder
 	res, err := proc.Runner{}.Run(context.Background(), platform.Cmd{
 		Path: "/bin/sh", Args: []string{"sh", "-c", "setsid env -i sleep 1000 >/dev/null 2>&1 & echo $!"}, Stdout: &out, Group: id,

@@ -33,17 +33,11 @@ const sample = `<cluster name="ZCLUSTER" config_version="%d">
 </cluster>
 `
 
-// newEnv has a short root: a socket's path may have 107 bytes.
 func newEnv(t *testing.T, version int, logging string) *platformtest.Env {
 	t.Helper()
 	env := platformtest.NewEnv(t)
-	root, err := os.MkdirTemp("", "hd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
 	env.Env.Clock = platform.SystemClock{}
-	rootFS(env, root)
+	rootFS(env, platformtest.ShortDir(t))
 	write(t, env, version, logging)
 	return env
 }

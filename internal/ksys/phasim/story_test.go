@@ -1,15 +1,13 @@
 package phasim
 
 import (
-	"flag"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"github.com/haobox/haobox/internal/goldentest"
+)
 
 // The story is the same at every run and has the rows of the paper's tables
 // 1 to 3 in their order.
@@ -19,22 +17,7 @@ func TestTellStory(t *testing.T) {
 	if err := TellStory(&b); err != nil {
 		t.Fatalf("%v\n%s", err, b.String())
 	}
-	const golden = "testdata/story.golden"
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("story (-want +got):\n%s", d)
-	}
+	goldentest.Compare(t, "testdata/story.golden", b.String())
 	// The paper's tables, as printed there.
 	tables := []string{
 		"KSYS 7001 Active Yes", "KSYS 7002 Active No", // table 1

@@ -2,10 +2,8 @@ package setup
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,11 +12,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haobox/haobox/internal/goldentest"
 	"github.com/haobox/haobox/internal/ksys"
 	"github.com/haobox/haobox/internal/ksys/phasim"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // files are the nodes' files in memory.
 type files map[string][]byte
@@ -161,22 +158,7 @@ func (r *rig) do(a Action) Event {
 // golden compares text with a file of testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	p := filepath.Join("testdata", name+".golden")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(p, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", p, d)
-	}
+	goldentest.Compare(t, filepath.Join("testdata", name+".golden"), got)
 }
 
 // figure3 and figure4 are the paper's screens, with the indentation that
