@@ -134,13 +134,22 @@ func (d *Daemon) firstConfig() error {
 		if err != nil {
 			d.Log.Warnf("going on with the running configuration, version %d: %v", running.Version, err)
 		} else if file.Version < running.Version || !bytes.Equal(file.Doc.Bytes(), running.Doc.Bytes()) {
-			d.Log.Warnf("%s has version %d and is not the running configuration, version %d; raise config_version and reload", File(d.Env), file.Version, running.Version)
+			d.Log.Warnf("going on with the running configuration: %s %s", File(d.Env), notNewer(file.Version, running.Version))
 		}
 		return d.take(running, false)
 	case d.cfg.NoConfig && errors.Is(err, fs.ErrNotExist):
 		return nil
 	}
 	return err
+}
+
+// notNewer says what is to be done about a file that differs from the running
+// configuration but has no higher version.
+func notNewer(file, running int) string {
+	if file == running {
+		return fmt.Sprintf("was changed but still has version %d, which is the running one: raise its config_version to %d and reload", file, running+1)
+	}
+	return fmt.Sprintf("has version %d, older than the running one, %d: raise its config_version to %d and reload", file, running, running+1)
 }
 
 // take makes c the running configuration.
@@ -190,7 +199,7 @@ func (d *Daemon) reload() error {
 		d.Log.Infof("the configuration is unchanged, version %d", c.Version)
 		return nil
 	case old != nil && c.Version <= old.Version:
-		return fmt.Errorf("%s has version %d, the running one is %d: raise config_version", File(d.Env), c.Version, old.Version)
+		return fmt.Errorf("%s %s", File(d.Env), notNewer(c.Version, old.Version))
 	case old != nil && c.Name != old.Name:
 		return fmt.Errorf("%s is of the cluster %s, this is %s", File(d.Env), c.Name, old.Name)
 	}

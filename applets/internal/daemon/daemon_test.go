@@ -195,13 +195,18 @@ func TestDaemon_RunningConfigurationAtStart(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		file, running int
+		logging       string // of the running one
 		want          int
+		log           string
 	}{
-		{"the file is newer", 3, 2, 3},
-		{"the running one is newer", 2, 3, 3},
-		{"the same", 2, 2, 2},
-		{"nothing runs", 2, 0, 2},
-		{"the file is gone", 0, 2, 2},
+		{"the file is newer", 3, 2, "", 3, ""},
+		{"the running one is newer", 2, 3, "", 3,
+			"going on with the running configuration: /etc/cluster/cluster.conf has version 2, older than the running one, 3: raise its config_version to 4 and reload"},
+		{"the same", 2, 2, "", 2, ""},
+		{"the same version of something else", 2, 2, "<!-- -->", 2,
+			"going on with the running configuration: /etc/cluster/cluster.conf was changed but still has version 2, which is the running one: raise its config_version to 3 and reload"},
+		{"nothing runs", 2, 0, "", 2, ""},
+		{"the file is gone", 0, 2, "", 2, "going on with the running configuration, version 2: no valid configuration"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -215,7 +220,7 @@ func TestDaemon_RunningConfigurationAtStart(t *testing.T) {
 				if err := env.FS.MkdirAll(RunDir, 0o755); err != nil {
 					t.Fatal(err)
 				}
-				if err := env.FS.WriteFile(clusterconf.RunningPath, fmt.Appendf(nil, sample, tc.running, ""), 0o600); err != nil {
+				if err := env.FS.WriteFile(clusterconf.RunningPath, fmt.Appendf(nil, sample, tc.running, tc.logging), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -227,6 +232,9 @@ func TestDaemon_RunningConfigurationAtStart(t *testing.T) {
 			})
 			if err := <-ended; err != nil || got != tc.want {
 				t.Errorf("version %d (%v), want %d", got, err, tc.want)
+			}
+			if log := env.Stderr.String(); tc.log == "" && strings.Contains(log, "running configuration") || !strings.Contains(log, tc.log) {
+				t.Errorf("want %q in the log:\n%s", tc.log, log)
 			}
 		})
 	}
