@@ -19,6 +19,7 @@ import (
 	"github.com/haobox/haobox/internal/argv"
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/ctl"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/internal/version"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -209,7 +210,7 @@ func (t *tool) render(st *rgmctl.Status) (out string, code int) {
 	return st.Text(t.view), code
 }
 
-// status asks rgmanager, and without one corosync.
+// status asks rgmanager, and without one the engine.
 func (t *tool) status() (*rgmctl.Status, error) {
 	c := daemon.Client(t.env, "rgmanager")
 	c.Limit = t.limit
@@ -229,7 +230,12 @@ func (t *tool) status() (*rgmctl.Status, error) {
 		return &st, nil
 	}
 	fault := ""
-	if ctx := t.ctx.Err(); ctx == nil && errors.Is(err, context.DeadlineExceeded) {
+	var refused *ctl.Error
+	switch {
+	case t.ctx.Err() != nil:
+	case errors.As(err, &refused):
+		fault = "Service states unavailable: " + refused.Text
+	case errors.Is(err, context.DeadlineExceeded):
 		fault = "Timed out waiting for a response from Resource Group Manager"
 	}
 	s, err := t.members()
@@ -243,14 +249,30 @@ func (t *tool) status() (*rgmctl.Status, error) {
 	return s, nil
 }
 
+// engine opens the engine. On the embedded one it only looks on: nobody becomes a
+// member by that.
+func (t *tool) engine(ctx context.Context) (cluster.Engine, error) {
+	cfg := corosync.Config{Limit: t.limit}
+	if daemon.OnCorosync(t.env) {
+		return engine.OpenCorosync(ctx, cfg)
+	}
+	conf, err := daemon.RunningConfig(t.env)
+	if err != nil {
+		return nil, err
+	}
+	return daemon.Observe(ctx, t.env, conf, cfg)
+}
+
 // members is the cluster without its services.
 func (t *tool) members() (*rgmctl.Status, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, t.limit)
 	defer cancel()
-	e, err := engine.OpenCorosync(ctx, corosync.Config{Limit: t.limit})
+	e, err := t.engine(ctx)
 	if err != nil {
 		text, hint := "Connection refused", err.Error()
 		switch {
+		case !daemon.OnCorosync(t.env) && errors.Is(err, cluster.ErrNotRunning):
+			text, hint = "No such file or directory", "nobody is on the embedded engine: fenced, rgmanager or qdiskd makes this node a member"
 		case errors.Is(err, cluster.ErrNotRunning), errors.Is(err, corosync.ErrNotRunning):
 			text, hint = "No such file or directory", "corosync does not run on this node: cman_tool join starts it"
 		case errors.Is(err, corosync.ErrNotAllowed), errors.Is(err, os.ErrPermission):

@@ -68,6 +68,10 @@ func serve(t *testing.T, f func() *rgmctl.Status) (root string) {
 			<-r.Context().Done()
 			return
 		}
+		if st.Error != "" {
+			ctl.Fail(w, http.StatusServiceUnavailable, errors.New(st.Error))
+			return
+		}
 		ctl.Reply(w, st)
 	})
 	ctltest.Serve(t, root, "rgmanager", mux)
@@ -82,6 +86,7 @@ func TestOutputs(t *testing.T) {
 	out := serve(t, func() *rgmctl.Status { s := picture(); s.Quorate = false; return s })
 	none := serve(t, func() *rgmctl.Status { s := picture(); s.Services = nil; return s })
 	hangs := serve(t, func() *rgmctl.Status { return nil })
+	busy := serve(t, func() *rgmctl.Status { return &rgmctl.Status{Error: "Temporary failure; try again"} })
 	var got strings.Builder
 	for _, tc := range []struct{ root, state, args string }{
 		{up, "", ""}, {up, "", "-l"}, {up, "", "-x"}, {up, "", "--json"}, {up, "", "-f"}, {up, "", "-I"}, {up, "", "-Q"},
@@ -91,7 +96,7 @@ func TestOutputs(t *testing.T) {
 		{up, "", "-i 1 -Q"}, {up, "", "-i 1 -x"}, {up, "", "-S"}, {up, "", "-s"}, {up, "", "-h"},
 		{out, ", inquorate", ""}, {out, ", inquorate", "-Q"}, {out, ", inquorate", "-x -m CNODE1"},
 		{none, ", no services", ""}, {none, ", no services", "-s web"}, {none, ", no services", "-x"},
-		{hangs, ", rgmanager hangs and there is no corosync", ""}, {t.TempDir(), ", nothing runs", ""}, {t.TempDir(), ", nothing runs", "-Q"}, {t.TempDir(), ", nothing runs", "-s web"},
+		{hangs, ", rgmanager hangs and there is no corosync", ""}, {busy, ", rgmanager is busy and there is no corosync", ""}, {t.TempDir(), ", nothing runs", ""}, {t.TempDir(), ", nothing runs", "-Q"}, {t.TempDir(), ", nothing runs", "-s web"},
 	} {
 		env := platformtest.NewEnv(t)
 		env.FS = host.NewFS(tc.root)
