@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -28,14 +29,14 @@ var (
 
 // routes are the requests of the control socket.
 func (s *shell) routes() {
-	s.d.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+	s.d.HandleFunc("GET /v1/status", atMost(func() int { return s.d.Conf().RM.StatusMax }, func(w http.ResponseWriter, r *http.Request) {
 		st, err := s.status(r.Context())
 		if err != nil {
 			ctl.Fail(w, http.StatusServiceUnavailable, err)
 			return
 		}
 		ctl.Reply(w, st)
-	})
+	}))
 	s.d.HandleFunc("POST /v1/request", s.request)
 	s.d.HandleFunc("POST /v1/lock", s.lock)
 	s.d.HandleFunc("POST /v1/idle", s.idle)
@@ -72,6 +73,21 @@ func (s *shell) routes() {
 		ctl.Reply(w, nil)
 	})
 	s.d.HandleFunc("GET /v1/metrics", s.serveMetrics)
+}
+
+// atMost lets so many clients at a time get an answer of h, 0 for any number, and
+// tells the others to try again, as rgmanager's attribute statusmax does.
+func atMost(limit func() int, h http.HandlerFunc) http.HandlerFunc {
+	var now atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		if most := limit(); most > 0 && n > int64(most) {
+			ctl.Fail(w, http.StatusServiceUnavailable, errors.New(rgm.Again.String()))
+			return
+		}
+		h(w, r)
+	}
 }
 
 // in runs f in the loop, once there is a core.

@@ -249,7 +249,11 @@ type RM struct {
 	StatusPollInterval time.Duration
 	StatusPollSet      bool
 	// StatusChildMax is 0 for no limit.
-	StatusChildMax       int
+	StatusChildMax int
+	// StatusMax is how many clients may ask for the state of services at a time,
+	// at least 3, or 0 for no limit. Differs from rgmanager: 5 without the
+	// attribute.
+	StatusMax            int
 	TransitionThrottling time.Duration
 	CentralProcessing    bool
 	Disabled             bool

@@ -44,6 +44,7 @@ const (
 	defaultStatusPoll    = 10 * time.Second
 	defaultThrottling    = 5 * time.Second
 	minThrottling        = 1 * time.Second
+	minStatusMax         = 3
 	defaultDropTime      = 10000
 	defaultDropCount     = 10
 	defaultDropAge       = 10000
@@ -358,6 +359,9 @@ func decodeRM(c *Config, root *xmldoc.Element) {
 	}
 	if n := r.num("status_poll_interval", 0); n >= 1 {
 		c.RM.StatusPollInterval, c.RM.StatusPollSet = time.Duration(n)*time.Second, true
+	}
+	if n := r.num("statusmax", 0); n != 0 {
+		c.RM.StatusMax = max(n, minStatusMax)
 	}
 }
 

@@ -89,6 +89,8 @@ func TestDecode_Values(t *testing.T) {
 		{"plock values of gfs_controld", twoNodes + `<gfs_controld plock_ownership="0"/>`, func(c *Config) any { return c.DLM.PlockOwnership }, false},
 		{"poll interval below one is ignored", twoNodes + `<rm status_poll_interval="0" transition_throttling="0"/>`,
 			func(c *Config) any { return fmt.Sprint(c.RM.StatusPollInterval, c.RM.TransitionThrottling) }, "10s 1s"},
+		{"statusmax has a least value", `<rm statusmax="1"/>`, func(c *Config) any { return c.RM.StatusMax }, 3},
+		{"statusmax", `<rm statusmax="7"/>`, func(c *Config) any { return c.RM.StatusMax }, 7},
 		{"logging: daemon over general over default", twoNodes + `<logging to_syslog="no" debug="on" syslog_facility="local9"><logging_daemon name="fenced" debug="off" logfile="/f"/></logging>`,
 			func(c *Config) any { return fmt.Sprint(c.Logging("fenced"), c.Logging("QDISKD")) },
 			"{false true local4 info /f info false} {false true local4 info /var/log/cluster/qdiskd.log debug true}"},

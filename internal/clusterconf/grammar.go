@@ -256,7 +256,7 @@ func (g *grammar) addLocking() {
 func (g *grammar) addResources() {
 	g.add("rm", &elemDef{
 		attrs: join(ints("log_level"), []attrDef{{name: "log_facility", typ: oneOf, values: facilities()}},
-			ints("status_child_max", "status_poll_interval", "transition_throttling", "central_processing", "disabled")),
+			ints("status_child_max", "status_poll_interval", "statusmax", "transition_throttling", "central_processing", "disabled")),
 		children: append(one("failoverdomains", "events", "resources", "resource-defaults"), many(g.topLevel()...)...),
 	})
 	g.add("failoverdomains", &elemDef{children: many("failoverdomain")})

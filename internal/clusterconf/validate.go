@@ -232,7 +232,7 @@ func remark(elem, attr string) string {
 	switch elem + "/" + attr {
 	case "quorumd/log_level", "quorumd/log_facility":
 		return " (deprecated: use logging_daemon name=\"QDISKD\")"
-	case "fence_daemon/fence_check_delay", "cman/max_queued", "cman/startup_config_timeout", "rm/statusmax":
+	case "fence_daemon/fence_check_delay", "cman/max_queued", "cman/startup_config_timeout":
 		return " (the daemon reads it, but it is not part of the schema)"
 	}
 	return ""
