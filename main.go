@@ -12,8 +12,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
 
 	"github.com/haobox/haobox/applets"
@@ -23,21 +21,8 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run returns the exit status of the applet chosen by os.Args. It is the only
-// place that turns an error into a status.
+// run returns the exit status of the applet chosen by os.Args.
 func run() int {
 	env := host.Env()
-	err := applets.Main(host.Context(), env, os.Args)
-	var exit *applet.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit):
-		if exit.Err != nil {
-			fmt.Fprintln(env.Stderr, exit.Err)
-		}
-		return exit.Code
-	}
-	fmt.Fprintln(env.Stderr, err)
-	return 1
+	return applet.Status(applets.Main(host.Context(), env, os.Args), env.Stderr)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,16 +58,7 @@ func onNobody(t *testing.T, root string, args ...string) (out string, status int
 		return ""
 	}
 	err := applets.Main(t.Context(), env, args)
-	var exit *applet.ExitError
-	switch {
-	case errors.As(err, &exit):
-		status = exit.Code
-	case err != nil:
-		status = 1
-	}
-	if err != nil {
-		all.WriteString(err.Error())
-	}
+	status = applet.Status(err, &all)
 	return all.String(), status
 }
 

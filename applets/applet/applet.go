@@ -5,7 +5,9 @@ package applet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/haobox/haobox/platform"
@@ -99,3 +101,20 @@ func (e *ExitError) Error() string {
 }
 
 func (e *ExitError) Unwrap() error { return e.Err }
+
+// Status is the exit status of a process whose Run gave err. What is still to
+// be said of it goes to stderr as one line.
+func Status(err error, stderr io.Writer) int {
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			fmt.Fprintln(stderr, exit.Err)
+		}
+		return exit.Code
+	}
+	fmt.Fprintln(stderr, err)
+	return 1
+}

@@ -27,19 +27,7 @@ func TestMain(m *testing.M) {
 		if d, err := time.ParseDuration(os.Getenv(toolVariable + "_LIMIT")); err == nil {
 			limit = d
 		}
-		err := run(host.Context(), host.Env(), os.Args, limit)
-		var exit *applet.ExitError
-		switch {
-		case err == nil:
-			os.Exit(0)
-		case errors.As(err, &exit):
-			if exit.Err != nil {
-				fmt.Fprintln(os.Stderr, exit.Err)
-			}
-			os.Exit(exit.Code)
-		}
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(applet.Status(run(host.Context(), host.Env(), os.Args, limit), os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -111,17 +99,8 @@ func TestOutputs(t *testing.T) {
 			limit = 50 * time.Millisecond
 		}
 		err := run(t.Context(), env.Env, append([]string{"clustat"}, strings.Fields(tc.args)...), limit)
-		exit, said := 0, env.Stderr.String()
-		var status *applet.ExitError
-		if errors.As(err, &status) {
-			if exit = status.Code; status.Err != nil {
-				said += status.Err.Error() + "\n"
-			}
-		} else if err != nil {
-			t.Errorf("clustat %s: %v", tc.args, err)
-		}
-		fmt.Fprintf(&got, "$ clustat %s  # exit status %d%s\n%s", tc.args, exit, tc.state, env.Stdout)
-		if said != "" {
+		fmt.Fprintf(&got, "$ clustat %s  # exit status %d%s\n%s", tc.args, applet.Status(err, env.Stderr), tc.state, env.Stdout)
+		if said := env.Stderr.String(); said != "" {
 			fmt.Fprintf(&got, "(standard error) %s", said)
 		}
 		got.WriteByte('\n')

@@ -2,7 +2,6 @@ package clusvcadm
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -130,13 +129,7 @@ func TestTexts(t *testing.T) {
 		env := platformtest.NewEnv(t)
 		env.FS = host.NewFS(root)
 		err := Run(t.Context(), env.Env, append([]string{"clusvcadm"}, strings.Fields(tc.args)...))
-		exit := 0
-		var status *applet.ExitError
-		if errors.As(err, &status) {
-			if exit = status.Code; status.Err != nil {
-				fmt.Fprintln(env.Stderr, status.Err) // as main does
-			}
-		}
+		exit := applet.Status(err, env.Stderr)
 		if exit != tc.exit || env.Stdout.String() != tc.out || env.Stderr.String() != tc.err {
 			t.Errorf("clusvcadm %s: exit %d, want %d\n%s%s", tc.args, exit, tc.exit,
 				cmp.Diff(tc.out, env.Stdout.String()), cmp.Diff(tc.err, env.Stderr.String()))

@@ -45,9 +45,9 @@ func vouched(t *testing.T) (root string, heard *[]rgmctl.Idle) {
 }
 
 // TestIdle: the word for a node is given only when its name was typed, or with
-// -y, and only for a member of the cluster without rgmanager.
+// -y, and only for a member of the cluster without rgmanager. It is not parallel:
+// urfave/cli writes package variables at every run.
 func TestIdle(t *testing.T) {
-	t.Parallel()
 	for _, tc := range []struct {
 		name, args, typed, out, fault string
 		heard                         []rgmctl.Idle
@@ -63,7 +63,7 @@ func TestIdle(t *testing.T) {
 		{name: "nobody waits for it", args: "-y CNODE4", out: "Nothing waits for CNODE4", heard: []rgmctl.Idle{{Node: 4, By: "fred as root"}}},
 		{name: "two nodes", args: "CNODE2 CNODE4", fault: "one node is needed"},
 	} {
-		t.Run(tc.name, func(t *testing.T) { // one at a time: urfave/cli shares its help flag
+		t.Run(tc.name, func(t *testing.T) {
 			root, heard := vouched(t)
 			env := platformtest.NewEnv(t)
 			env.FS = host.NewFS(root)

@@ -4,7 +4,6 @@ package mkqdisk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -35,15 +34,7 @@ func callWhile(t *testing.T, meanwhile func(), stdin string, args ...string) (co
 	env := platformtest.NewEnv(t)
 	env.Env.FS, env.Env.Clock = host.NewFS(""), still{meanwhile: meanwhile}
 	err := Applet.Run(t.Context(), env.WithStdin(stdin), append([]string{"mkqdisk"}, args...))
-	var exit *applet.ExitError
-	if errors.As(err, &exit) {
-		code = exit.Code
-		if exit.Err != nil {
-			return code, env.Stdout.String(), env.Stderr.String() + exit.Err.Error() + "\n"
-		}
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	code = applet.Status(err, env.Stderr)
 	return code, env.Stdout.String(), env.Stderr.String()
 }
 

@@ -2,7 +2,6 @@ package rgtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,12 +115,7 @@ func TestOutput(t *testing.T) {
 				}
 			}
 			err := Run(t.Context(), env.Env, append([]string{"rg_test"}, strings.Fields(tc.args)...))
-			exit := 0
-			var status *applet.ExitError
-			if errors.As(err, &status) {
-				exit = status.Code
-			}
-			if exit != tc.exit {
+			if exit := applet.Status(err, env.Stderr); exit != tc.exit {
 				t.Errorf("exit status %d, want %d", exit, tc.exit)
 			}
 			var got strings.Builder

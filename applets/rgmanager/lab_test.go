@@ -36,19 +36,7 @@ func TestMain(m *testing.M) {
 		os.Exit(newNative().byType[typ].Main(context.Background(), host.Env(), os.Args))
 	}
 	if os.Getenv(daemonVariable) == "1" {
-		err := Run(context.Background(), host.Env(), os.Args)
-		var exit *applet.ExitError
-		switch {
-		case err == nil:
-			os.Exit(0)
-		case errors.As(err, &exit):
-			if exit.Err != nil {
-				fmt.Fprintln(os.Stderr, exit.Err)
-			}
-			os.Exit(exit.Code)
-		}
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		os.Exit(applet.Status(Run(context.Background(), host.Env(), os.Args), os.Stderr))
 	}
 	// Tests here wait for daemons more than they compute.
 	flag.Parse()

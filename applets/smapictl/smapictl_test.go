@@ -113,15 +113,10 @@ func (b *bench) runContext(ctx context.Context, args ...string) (code int, stdou
 	env.Stdout, env.Stderr = &out, &errs
 	err := Applet.Run(ctx, env, append([]string{name}, args...))
 	var exit *applet.ExitError
-	switch {
-	case errors.As(err, &exit):
-		code = exit.Code
-		if exit.Err != nil {
-			io.WriteString(&errs, exit.Err.Error()+"\n")
-		}
-	case err != nil:
+	if err != nil && !errors.As(err, &exit) {
 		b.t.Fatalf("error %v has no exit status", err)
 	}
+	code = applet.Status(err, &errs)
 	return code, out.String(), errs.String()
 }
 
