@@ -664,6 +664,9 @@ func (c *Core) workOn(l *local) {
 			if n := c.tree[l.name]; n != nil {
 				l.node = n
 			}
+			if silent := c.cannotLook(r); len(silent) > 0 {
+				c.log(LevelNotice, l.name, "Nobody looked whether %s runs on %s, where rgmanager does not run", l.name, c.st.names(silent))
+			}
 			c.begin(l, restree.Start, forTask, r.Task, "")
 		case taskStop:
 			if r.Then == thenRemove && l.node != nil && l.node.KeepOnDelete() {

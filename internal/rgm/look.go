@@ -48,6 +48,22 @@ func (s *state) look(r *record, target cluster.NodeID) bool {
 	return true
 }
 
+// cannotLook are the members of the cluster without rgmanager, where a guest may
+// have been moved by hand and nobody can be asked. When their rgmanager ended, or
+// was not there, they were known to run nothing: so the guest is started, and a
+// person is told.
+func (c *Core) cannotLook(r *record) (out []cluster.NodeID) {
+	if !c.st.pol(r).Migratory {
+		return nil
+	}
+	for _, id := range c.members {
+		if !c.st.node(id).alive() {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 // applyLooked takes what a member found.
 func (s *state) applyLooked(m doneMsg) {
 	r, n := s.records[m.service], s.node(s.from.Node)
