@@ -2,7 +2,9 @@ package fencing
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/goldentest"
 )
 
 var everything = cmp.Exporter(func(reflect.Type) bool { return true })
@@ -293,4 +296,26 @@ func TestTurn(t *testing.T) {
 			t.Errorf("%s: %v at %v, want %v at %v", tc.name, ok, next.Sub(base), tc.want, tc.next)
 		}
 	}
+}
+
+// TestWire_Golden pins every command and the snapshot of version 1, with a value
+// of its own in each field: nodes of different builds understand each other.
+func TestWire_Golden(t *testing.T) {
+	t.Parallel()
+	at := func(n int64) time.Time { return time.Unix(n, n).UTC() }
+	op := Op{Node: 2, Name: "CNODE2", Master: 1, How: HowAgent, Method: 3, Device: 4, Agent: "fence_zvmip", Code: CodeAgent, OK: true,
+		Start: at(5), End: at(6), Attempts: 7, Reason: ReasonNode, Detail: strings.Repeat("x", maxText+1)}
+	var out strings.Builder
+	for k := kindClean; k <= kindStale; k++ {
+		c := command{kind: k, change: 1<<40 + 8, node: 9, id: 10, ring: 11, how: HowMember, op: op, nodes: []named{{12, "a"}, {13, ""}}, weight: 14, master: 15, time: at(16)}
+		fmt.Fprintf(&out, "command %d: %x\n", k, c.encode())
+	}
+	s := &state{change: 17, joining: true, raceVersion: 18,
+		domain:  []member{{node: 19, instance: 20, complete: true, started: 21, ring: 22, weight: 23, disk: 24, known: 25}, {node: 26}},
+		victims: []victim{{node: 27, name: "b", instance: 28, complete: true, reason: ReasonProcess, id: 29, ring: 30, life: 31, settled: true, wins: 5}},
+		records: []record{{node: 32, fate: fateOff, off: 33, master: 34, how: HowAgent, time: at(35)}},
+		history: []Op{op, {}},
+	}
+	fmt.Fprintf(&out, "snapshot: %x\n", s.encode())
+	goldentest.Compare(t, "testdata/wire.golden", out.String())
 }

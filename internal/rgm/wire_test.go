@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/goldentest"
 )
 
 // messages are one of each kind.
@@ -284,4 +286,45 @@ func BenchmarkSnapshot(b *testing.B) {
 		n = len(s.snapshot())
 	}
 	b.ReportMetric(float64(n)/(1<<20), "MiB")
+}
+
+// TestWire_Golden pins every message and the snapshot of version 1, with a value
+// of its own in each field: nodes of different builds understand each other.
+func TestWire_Golden(t *testing.T) {
+	t.Parallel()
+	p := &policy{Version: 1, Sum: 1<<40 + 2, Central: true, Nodes: []nodeName{{3, "a"}, {4, ""}},
+		Domains: []domain{{Name: "d", Ordered: true, Nodes: []domainNode{{5, 6}, {7, 8}}}, {Name: "e", Restricted: true, NoFailback: true}},
+		Services: []svcPolicy{{Name: "service:s", Autostart: true, Exclusive: 9, Recovery: recoverDisable, Depend: "service:t", DependSoft: true,
+			MaxRestarts: 10, RestartExpire: 11, Priority: -12, Domain: "d"}, {Name: "vm:g", Migratory: true}},
+		Triggers: []trigger{{Name: "n", Class: classService, NodeID: -1, NodeState: 13, Service: "service:s", ServiceState: 14, ServiceOwner: -15, Final: true,
+			Orders: []order{{Kind: Relocate, Service: "vm:g", On: 16, Best: true}, {Kind: Enable}}}},
+	}
+	one := cluster.Member{Node: 17, Instance: 18}
+	request := requestMsg{19, Request{Migrate, "vm:g", 20, true}}
+	var out strings.Builder
+	for _, b := range [][]byte{
+		viewMsg{ring: 21, quorate: true, members: []cluster.Member{one, {Node: 22}}, gone: []cluster.Change{{Member: one, Reason: cluster.Left}}}.encode(23),
+		joinMsg{life: 24, leaving: true, config: 25, sum: 26, running: []string{"a", ""}, failed: []string{"b"}, partial: []string{"c"}}.encode(27),
+		configMsg(-28, p), haveMsg{29, 30}.encode(31), safeMsg{32, 33, true}.encode(34), assumeMsg(35, 36),
+		doneMsg{strings.Repeat("x", maxName+1), 37, true, -38}.encode(cmdDone, 39), doneMsg{"service:s", 40, false, 41}.encode(cmdLooked, 42),
+		request.encode(43), newWriter(cmdLeaving, 44).b, newWriter(cmdRetry, 45).b, pingMsg(46, 47),
+	} {
+		fmt.Fprintf(&out, "message %d: %x\n", b[3], b)
+	}
+	s := newState()
+	s.setPolicy(p)
+	s.locked, s.ring, s.serial, s.began, s.nextDec = true, 48, 49, 50, 51
+	s.nodes = []*node{{ID: 52, Name: "a", Instance: 53, Life: 54, Member: true, Quorate: true, Known: true, GoneRing: 55, Gone: cluster.Died, Config: 56, Sum: 57},
+		{ID: 58, Joined: true, Leaving: true, Safe: true}}
+	s.records = map[string]*record{
+		"service:s": {Service: Service{Name: "service:s", State: Started, Owner: 59, LastOwner: 60, Restarts: 61, Transition: 62, Flags: Frozen}, Instance: 63, Epoch: 64,
+			Task: taskLast - 1, Then: thenLast - 1, Target: 65, Origin: 66, Home: true, Tried: []cluster.NodeID{67, 68}, Removed: true, Asker: one, Ask: 69, Kind: Relocate,
+			FailedOn: 70, Claims: true, RetryAt: 71, StartedAt: 72, RestartTimes: []int64{73, -74}, Look: []cluster.NodeID{75}, LookFor: 76,
+			Queue: []queued{{one, request}, {cluster.Member{Node: 77}, requestMsg{}}}},
+		"vm:g": {Service: Service{Name: "vm:g", State: Stopped, Flags: Partial}, WasFailed: true, Known: true, Looked: true},
+	}
+	s.history = []Decision{{Serial: 78, At: 79, Service: "vm:g", Cause: "c", From: Stopped, To: Starting, Node: 80, Why: "w",
+		Candidates: []Candidate{{81, 82, 1 << 17, 2}, {Node: 83}}}, {}}
+	fmt.Fprintf(&out, "snapshot: %x\n", s.snapshot())
+	goldentest.Compare(t, "testdata/wire.golden", out.String())
 }
