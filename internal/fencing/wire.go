@@ -1,12 +1,12 @@
 package fencing
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/wire"
 )
 
 // Errors of messages.
@@ -40,7 +40,7 @@ const (
 )
 
 // command is a message: version uint8 @0, kind uint8 @1, time int64 @2, then
-// the fields of the kind. Numbers are big-endian; texts are uint16 length and bytes; times
+// the fields of the kind. Numbers, texts and lists are as in package wire; times are
 // int64 nanoseconds since 1970, 0 for none.
 type command struct {
 	kind kind
@@ -72,118 +72,45 @@ const (
 	maxOps   = 10000 // operations in a snapshot, for future versions
 )
 
-type encoder []byte
+// encoder and decoder are those of package wire, with times.
+type encoder struct{ wire.Writer }
 
-func (e *encoder) u8(x uint8)          { *e = append(*e, x) }
-func (e *encoder) u32(x uint32)        { *e = binary.BigEndian.AppendUint32(*e, x) }
-func (e *encoder) u64(x uint64)        { *e = binary.BigEndian.AppendUint64(*e, x) }
-func (e *encoder) id(x cluster.NodeID) { e.u32(uint32(x)) }
-func (e *encoder) text(s string) {
-	s = s[:min(len(s), maxText)]
-	*e = binary.BigEndian.AppendUint16(*e, uint16(len(s)))
-	*e = append(*e, s...)
-}
-func (e *encoder) flag(b bool) {
-	if b {
-		e.u8(1)
-	} else {
-		e.u8(0)
-	}
-}
+func newEncoder(size int) *encoder { return &encoder{wire.NewWriter(make([]byte, 0, size), maxText)} }
+
 func (e *encoder) time(t time.Time) {
 	if t.IsZero() {
-		e.u64(0)
+		e.U64(0)
 		return
 	}
-	e.u64(uint64(t.UnixNano()))
+	e.I64(t.UnixNano())
 }
 
-// decoder reads; after the first field that is not there everything is zero
-// and bad is set.
-type decoder struct {
-	b   []byte
-	bad bool
-}
+type decoder struct{ wire.Reader }
 
-func (d *decoder) take(n int) []byte {
-	if d.bad || len(d.b) < n {
-		d.bad = true
-		return nil
-	}
-	b := d.b[:n]
-	d.b = d.b[n:]
-	return b
-}
-
-func (d *decoder) u8() uint8 {
-	if b := d.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (d *decoder) u32() uint32 {
-	if b := d.take(4); b != nil {
-		return binary.BigEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (d *decoder) u64() uint64 {
-	if b := d.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (d *decoder) id() cluster.NodeID { return cluster.NodeID(d.u32()) }
-func (d *decoder) flag() bool         { return d.u8() != 0 }
-
-func (d *decoder) text() string {
-	b := d.take(2)
-	if b == nil {
-		return ""
-	}
-	n := int(binary.BigEndian.Uint16(b))
-	if n > maxText {
-		d.bad = true
-		return ""
-	}
-	return string(d.take(n))
-}
+func newDecoder(b []byte) *decoder { return &decoder{wire.NewReader(b, maxText, ErrBadMessage)} }
 
 func (d *decoder) time() time.Time {
-	if n := int64(d.u64()); n != 0 {
+	if n := d.I64(); n != 0 {
 		return time.Unix(0, n).UTC()
 	}
 	return time.Time{}
 }
 
-// count reads a number of things of at least size bytes each.
-func (d *decoder) count(limit, size int) int {
-	n := d.u32()
-	if d.bad || uint64(n) > uint64(limit) || uint64(n)*uint64(size) > uint64(len(d.b)) {
-		d.bad = true
-		return 0
-	}
-	return int(n)
-}
-
 func (e *encoder) op(o Op) {
-	e.id(o.Node)
-	e.text(o.Name)
-	e.id(o.Master)
-	e.u8(uint8(o.How))
-	e.u8(uint8(o.Method))
-	e.u8(uint8(o.Device))
-	e.text(o.Agent)
-	e.u8(uint8(o.Code))
-	e.flag(o.OK)
+	e.Node(o.Node)
+	e.Text(o.Name)
+	e.Node(o.Master)
+	e.U8(uint8(o.How))
+	e.U8(uint8(o.Method))
+	e.U8(uint8(o.Device))
+	e.Text(o.Agent)
+	e.U8(uint8(o.Code))
+	e.Bool(o.OK)
 	e.time(o.Start)
 	e.time(o.End)
-	e.u32(uint32(o.Attempts))
-	e.u8(uint8(o.Reason))
-	e.text(o.Detail)
+	e.U32(uint32(o.Attempts))
+	e.U8(uint8(o.Reason))
+	e.Text(o.Detail)
 }
 
 // opSize is the least size of an operation.
@@ -191,148 +118,147 @@ const opSize = 4 + 2 + 4 + 3 + 2 + 2 + 16 + 4 + 1 + 2
 
 func (d *decoder) op() Op {
 	return Op{
-		Node: d.id(), Name: d.text(), Master: d.id(), How: How(d.u8()), Method: int(d.u8()), Device: int(d.u8()), Agent: d.text(),
-		Code: Code(d.u8()), OK: d.flag(), Start: d.time(), End: d.time(), Attempts: int(d.u32()), Reason: Reason(d.u8()), Detail: d.text(),
+		Node: d.Node(), Name: d.Text(), Master: d.Node(), How: How(d.U8()), Method: int(d.U8()), Device: int(d.U8()), Agent: d.Text(),
+		Code: Code(d.U8()), OK: d.Bool(), Start: d.time(), End: d.time(), Attempts: int(d.U32()), Reason: Reason(d.U8()), Detail: d.Text(),
 	}
 }
 
 func (c command) encode() []byte {
-	e := make(encoder, 0, 32)
-	e.u8(version)
-	e.u8(uint8(c.kind))
+	e := newEncoder(32)
+	e.U8(version)
+	e.U8(uint8(c.kind))
 	e.time(c.time)
 	switch c.kind {
 	case kindJoin:
-		e.u32(uint32(len(c.nodes)))
+		e.Count(len(c.nodes))
 		for _, n := range c.nodes {
-			e.id(n.id)
-			e.text(n.name)
+			e.Node(n.id)
+			e.Text(n.name)
 		}
 	case kindStart, kindComplete, kindRaceAck:
-		e.u64(c.change)
+		e.U64(c.change)
 	case kindDone:
-		e.id(c.node)
-		e.u64(c.id)
-		e.u8(uint8(c.how))
+		e.Node(c.node)
+		e.U64(c.id)
+		e.U8(uint8(c.how))
 		e.op(c.op)
 	case kindFailed:
 		e.op(c.op)
 	case kindExternal:
-		e.id(c.node)
-		e.u64(c.ring)
+		e.Node(c.node)
+		e.U64(c.ring)
 	case kindOverride:
-		e.id(c.node)
-		e.u64(c.id)
+		e.Node(c.node)
+		e.U64(c.id)
 	case kindRace:
-		e.u32(c.weight)
-		e.id(c.master)
+		e.U32(c.weight)
+		e.Node(c.master)
 	}
-	return e
+	return e.Bytes()
 }
 
 func decodeCommand(b []byte) (command, error) {
-	d := decoder{b: b}
-	v := d.u8()
-	c := command{kind: kind(d.u8())}
-	if !d.bad && v != version {
+	d := newDecoder(b)
+	v := d.U8()
+	c := command{kind: kind(d.U8())}
+	if d.Err() == nil && v != version {
 		return c, fmt.Errorf("version %d, not %d: %w", v, version, ErrVersion)
 	}
 	c.time = d.time()
 	switch c.kind {
 	case kindClean, kindLeave, kindStale:
 	case kindJoin:
-		for range d.count(maxNodes, 6) {
-			c.nodes = append(c.nodes, named{d.id(), d.text()})
+		for range d.Count(maxNodes, 6) {
+			c.nodes = append(c.nodes, named{d.Node(), d.Text()})
 		}
 	case kindStart, kindComplete, kindRaceAck:
-		c.change = d.u64()
+		c.change = d.U64()
 	case kindDone:
-		c.node, c.id, c.how, c.op = d.id(), d.u64(), How(d.u8()), d.op()
+		c.node, c.id, c.how, c.op = d.Node(), d.U64(), How(d.U8()), d.op()
 	case kindFailed:
 		c.op = d.op()
 	case kindExternal:
-		c.node, c.ring = d.id(), d.u64()
+		c.node, c.ring = d.Node(), d.U64()
 	case kindOverride:
-		c.node, c.id = d.id(), d.u64()
+		c.node, c.id = d.Node(), d.U64()
 	case kindRace:
-		c.weight, c.master = d.u32(), d.id()
+		c.weight, c.master = d.U32(), d.Node()
 	default:
-		d.bad = true
+		d.Fail("there is no such kind")
 	}
-	if d.bad || len(d.b) > 0 {
-		return command{}, fmt.Errorf("%d bytes of kind %d: %w", len(b), c.kind, ErrBadMessage)
+	if err := d.End(); err != nil {
+		return command{}, fmt.Errorf("%d bytes of kind %d: %w", len(b), c.kind, err)
 	}
 	return c, nil
 }
 
-// The snapshot: version uint8, then the fields of state in the order below;
-// lists are uint32 length and elements.
+// The snapshot: version uint8, then the fields of state in the order below.
 func (s *state) encode() []byte {
-	e := make(encoder, 0, 256)
-	e.u8(version)
-	e.u64(s.change)
-	e.flag(s.joining)
-	e.u64(s.raceVersion)
-	e.u32(uint32(len(s.domain)))
+	e := newEncoder(256)
+	e.U8(version)
+	e.U64(s.change)
+	e.Bool(s.joining)
+	e.U64(s.raceVersion)
+	e.Count(len(s.domain))
 	for _, m := range s.domain {
-		e.id(m.node)
-		e.u32(m.instance)
-		e.flag(m.complete)
-		e.u64(m.started)
-		e.u64(m.ring)
-		e.u32(m.weight)
-		e.id(m.disk)
-		e.u64(m.known)
+		e.Node(m.node)
+		e.U32(m.instance)
+		e.Bool(m.complete)
+		e.U64(m.started)
+		e.U64(m.ring)
+		e.U32(m.weight)
+		e.Node(m.disk)
+		e.U64(m.known)
 	}
-	e.u32(uint32(len(s.victims)))
+	e.Count(len(s.victims))
 	for _, v := range s.victims {
-		e.id(v.node)
-		e.text(v.name)
-		e.u32(v.instance)
-		e.flag(v.complete)
-		e.u8(uint8(v.reason))
-		e.u64(v.id)
-		e.u64(v.ring)
-		e.u64(v.life)
-		e.flag(v.settled)
-		e.u8(v.wins)
+		e.Node(v.node)
+		e.Text(v.name)
+		e.U32(v.instance)
+		e.Bool(v.complete)
+		e.U8(uint8(v.reason))
+		e.U64(v.id)
+		e.U64(v.ring)
+		e.U64(v.life)
+		e.Bool(v.settled)
+		e.U8(v.wins)
 	}
-	e.u32(uint32(len(s.records)))
+	e.Count(len(s.records))
 	for _, r := range s.records {
-		e.id(r.node)
-		e.u8(uint8(r.fate))
-		e.u64(r.off)
-		e.id(r.master)
-		e.u8(uint8(r.how))
+		e.Node(r.node)
+		e.U8(uint8(r.fate))
+		e.U64(r.off)
+		e.Node(r.master)
+		e.U8(uint8(r.how))
 		e.time(r.time)
 	}
-	e.u32(uint32(len(s.history)))
+	e.Count(len(s.history))
 	for _, o := range s.history {
 		e.op(o)
 	}
-	return e
+	return e.Bytes()
 }
 
 func decodeState(b []byte) (*state, error) {
-	d := decoder{b: b}
-	if v := d.u8(); !d.bad && v != version {
+	d := newDecoder(b)
+	if v := d.U8(); d.Err() == nil && v != version {
 		return nil, fmt.Errorf("snapshot of version %d, not %d: %w", v, version, ErrVersion)
 	}
-	s := &state{change: d.u64(), joining: d.flag(), raceVersion: d.u64()}
-	for range d.count(maxNodes, 37) {
-		s.domain = append(s.domain, member{d.id(), d.u32(), d.flag(), d.u64(), d.u64(), d.u32(), d.id(), d.u64()})
+	s := &state{change: d.U64(), joining: d.Bool(), raceVersion: d.U64()}
+	for range d.Count(maxNodes, 37) {
+		s.domain = append(s.domain, member{d.Node(), d.U32(), d.Bool(), d.U64(), d.U64(), d.U32(), d.Node(), d.U64()})
 	}
-	for range d.count(maxNodes, 38) {
-		s.victims = append(s.victims, victim{d.id(), d.text(), d.u32(), d.flag(), Reason(d.u8()), d.u64(), d.u64(), d.u64(), d.flag(), d.u8()})
+	for range d.Count(maxNodes, 38) {
+		s.victims = append(s.victims, victim{d.Node(), d.Text(), d.U32(), d.Bool(), Reason(d.U8()), d.U64(), d.U64(), d.U64(), d.Bool(), d.U8()})
 	}
-	for range d.count(maxNodes, 26) {
-		s.records = append(s.records, record{d.id(), fate(d.u8()), d.u64(), d.id(), How(d.u8()), d.time()})
+	for range d.Count(maxNodes, 26) {
+		s.records = append(s.records, record{d.Node(), fate(d.U8()), d.U64(), d.Node(), How(d.U8()), d.time()})
 	}
-	for range d.count(maxOps, opSize) {
+	for range d.Count(maxOps, opSize) {
 		s.history = append(s.history, d.op())
 	}
-	if d.bad || len(d.b) > 0 {
-		return nil, fmt.Errorf("snapshot of %d bytes: %w", len(b), ErrBadMessage)
+	if err := d.End(); err != nil {
+		return nil, fmt.Errorf("snapshot of %d bytes: %w", len(b), err)
 	}
 	return s, nil
 }

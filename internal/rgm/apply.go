@@ -45,8 +45,8 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 			s.applySafe(m)
 		}
 	case cmdAssume:
-		id := r.node()
-		if err = r.end(); err == nil {
+		id := r.Node()
+		if err = r.End(); err == nil {
 			s.applyAssume(id)
 		}
 	case cmdDone, cmdFail, cmdPartial, cmdChanged:
@@ -66,16 +66,16 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 			s.request(queued{from, m})
 		}
 	case cmdLeaving:
-		if err = r.end(); err == nil {
+		if err = r.End(); err == nil {
 			s.applyLeaving()
 		}
 	case cmdRetry:
-		if err = r.end(); err == nil {
+		if err = r.End(); err == nil {
 			s.applyRetry()
 		}
 	case cmdPing:
-		r.u64()
-		if err = r.end(); err == nil && !s.witnessed(view) {
+		r.U64()
+		if err = r.End(); err == nil && !s.witnessed(view) {
 			s.doubtGone(view.Ring.Seq)
 		}
 	}

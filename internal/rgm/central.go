@@ -132,32 +132,32 @@ func orderKind(word string) Kind {
 }
 
 func (w *writer) triggers(all []trigger) {
-	w.u32(uint32(len(all)))
+	w.Count(len(all))
 	for _, t := range all {
-		w.text(t.Name)
-		w.u8(t.Class)
-		w.u32(uint32(int32(t.NodeID)))
-		w.u32(uint32(int32(t.NodeState)))
-		w.text(t.Service)
-		w.u32(uint32(int32(t.ServiceState)))
-		w.u32(uint32(int32(t.ServiceOwner)))
-		w.bool(t.Final)
-		w.u32(uint32(len(t.Orders)))
+		w.Text(t.Name)
+		w.U8(t.Class)
+		w.U32(uint32(int32(t.NodeID)))
+		w.U32(uint32(int32(t.NodeState)))
+		w.Text(t.Service)
+		w.U32(uint32(int32(t.ServiceState)))
+		w.U32(uint32(int32(t.ServiceOwner)))
+		w.Bool(t.Final)
+		w.Count(len(t.Orders))
 		for _, o := range t.Orders {
-			w.u16(uint16(o.Kind))
-			w.text(o.Service)
-			w.node(o.On)
-			w.bool(o.Best)
+			w.U16(uint16(o.Kind))
+			w.Text(o.Service)
+			w.Node(o.On)
+			w.Bool(o.Best)
 		}
 	}
 }
 
 func (r *reader) triggers() (out []trigger) {
-	for range r.count(maxServices, 26) {
-		t := trigger{Name: r.text(), Class: r.u8(), NodeID: int(int32(r.u32())), NodeState: int(int32(r.u32())),
-			Service: r.text(), ServiceState: int(int32(r.u32())), ServiceOwner: int(int32(r.u32())), Final: r.bool()}
-		for range r.count(maxServices, 9) {
-			t.Orders = append(t.Orders, order{Kind(r.u16()), r.text(), r.node(), r.bool()})
+	for range r.Count(maxServices, 26) {
+		t := trigger{Name: r.Text(), Class: r.U8(), NodeID: int(int32(r.U32())), NodeState: int(int32(r.U32())),
+			Service: r.Text(), ServiceState: int(int32(r.U32())), ServiceOwner: int(int32(r.U32())), Final: r.Bool()}
+		for range r.Count(maxServices, 9) {
+			t.Orders = append(t.Orders, order{Kind(r.U16()), r.Text(), r.Node(), r.Bool()})
 		}
 		out = append(out, t)
 	}

@@ -439,9 +439,9 @@ func (c *Core) applied(b []byte) {
 	case cmdRetry:
 		delete(c.sent, "retry")
 	case cmdSafe, cmdAssume:
-		delete(c.sent, fmt.Sprint(cmd, r.node()))
+		delete(c.sent, fmt.Sprint(cmd, r.Node()))
 	case cmdPing:
-		n := r.u64()
+		n := r.U64()
 		delete(c.sent, "ping")
 		c.proved = max(c.proved, n)
 	case cmdDone, cmdFail, cmdPartial, cmdChanged:
@@ -645,7 +645,7 @@ func (c *Core) housekeeping() {
 	}
 	for _, r := range c.st.ordered() {
 		if r.RetryAt != 0 && r.RetryAt <= unix(c.now) && r.State == Stopped && r.Task == noTask {
-			c.command("retry", newWriter(cmdRetry, unix(c.now)).b)
+			c.command("retry", newWriter(cmdRetry, unix(c.now)).Bytes())
 			break
 		}
 	}

@@ -842,11 +842,11 @@ func (c *Core) end() {
 	case me != nil && me.Joined && c.current():
 		if !c.leaving {
 			c.leaving = true
-			c.command("leaving", newWriter(cmdLeaving, unix(c.now)).b)
+			c.command("leaving", newWriter(cmdLeaving, unix(c.now)).Bytes())
 			return
 		}
 		if !me.Leaving {
-			c.command("leaving", newWriter(cmdLeaving, unix(c.now)).b)
+			c.command("leaving", newWriter(cmdLeaving, unix(c.now)).Bytes())
 			return
 		}
 		for _, r := range c.st.ordered() {

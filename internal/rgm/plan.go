@@ -72,7 +72,7 @@ func (c *Core) Plan(event string, now time.Time) (*Plan, error) {
 		}
 		if word == "leave" {
 			p.Event = n.Name + " shuts down in order"
-			run.send(n, newWriter(cmdLeaving, run.now).b)
+			run.send(n, newWriter(cmdLeaving, run.now).Bytes())
 			break
 		}
 		p.Event, p.Assumed = n.Name+" fails", "the other nodes stay quorate, "+n.Name+" is fenced, and every start and stop succeeds"

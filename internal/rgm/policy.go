@@ -1,7 +1,6 @@
 package rgm
 
 import (
-	"fmt"
 	"hash/fnv"
 	"strings"
 
@@ -163,64 +162,64 @@ func newPolicy(cfg *clusterconf.Config, set *restree.Set) *policy {
 }
 
 func (w *writer) policy(p *policy) {
-	w.u64(p.Version)
-	w.u64(p.Sum)
-	w.bool(p.Central)
-	w.u32(uint32(len(p.Nodes)))
+	w.U64(p.Version)
+	w.U64(p.Sum)
+	w.Bool(p.Central)
+	w.Count(len(p.Nodes))
 	for _, n := range p.Nodes {
-		w.node(n.ID)
-		w.text(n.Name)
+		w.Node(n.ID)
+		w.Text(n.Name)
 	}
-	w.u32(uint32(len(p.Domains)))
+	w.Count(len(p.Domains))
 	for _, d := range p.Domains {
-		w.text(d.Name)
-		w.bool(d.Ordered)
-		w.bool(d.Restricted)
-		w.bool(d.NoFailback)
-		w.u32(uint32(len(d.Nodes)))
+		w.Text(d.Name)
+		w.Bool(d.Ordered)
+		w.Bool(d.Restricted)
+		w.Bool(d.NoFailback)
+		w.Count(len(d.Nodes))
 		for _, n := range d.Nodes {
-			w.node(n.ID)
-			w.u8(uint8(n.Priority))
+			w.Node(n.ID)
+			w.U8(uint8(n.Priority))
 		}
 	}
-	w.u32(uint32(len(p.Services)))
+	w.Count(len(p.Services))
 	for _, s := range p.Services {
-		w.text(s.Name)
-		w.bool(s.Autostart)
-		w.u32(uint32(s.Exclusive))
-		w.bool(s.Migratory)
-		w.u8(uint8(s.Recovery))
-		w.text(s.Depend)
-		w.bool(s.DependSoft)
-		w.u32(uint32(s.MaxRestarts))
-		w.u32(uint32(s.RestartExpire))
-		w.u32(uint32(int32(s.Priority)))
-		w.text(s.Domain)
+		w.Text(s.Name)
+		w.Bool(s.Autostart)
+		w.U32(uint32(s.Exclusive))
+		w.Bool(s.Migratory)
+		w.U8(uint8(s.Recovery))
+		w.Text(s.Depend)
+		w.Bool(s.DependSoft)
+		w.U32(uint32(s.MaxRestarts))
+		w.U32(uint32(s.RestartExpire))
+		w.U32(uint32(int32(s.Priority)))
+		w.Text(s.Domain)
 	}
 	w.triggers(p.Triggers)
 }
 
 func (r *reader) policy() *policy {
-	p := &policy{Version: r.u64(), Sum: r.u64(), Central: r.bool()}
-	for range r.count(maxNodes, 6) {
-		p.Nodes = append(p.Nodes, nodeName{r.node(), r.text()})
+	p := &policy{Version: r.U64(), Sum: r.U64(), Central: r.Bool()}
+	for range r.Count(maxNodes, 6) {
+		p.Nodes = append(p.Nodes, nodeName{r.Node(), r.Text()})
 	}
-	for range r.count(maxServices, 9) {
-		d := domain{Name: r.text(), Ordered: r.bool(), Restricted: r.bool(), NoFailback: r.bool()}
-		for range r.count(maxNodes, 5) {
-			d.Nodes = append(d.Nodes, domainNode{r.node(), int(r.u8())})
+	for range r.Count(maxServices, 9) {
+		d := domain{Name: r.Text(), Ordered: r.Bool(), Restricted: r.Bool(), NoFailback: r.Bool()}
+		for range r.Count(maxNodes, 5) {
+			d.Nodes = append(d.Nodes, domainNode{r.Node(), int(r.U8())})
 		}
 		p.Domains = append(p.Domains, d)
 	}
 	seen := map[string]bool{}
-	for range r.count(maxServices, 26) {
+	for range r.Count(maxServices, 26) {
 		s := svcPolicy{
-			Name: r.text(), Autostart: r.bool(), Exclusive: int(r.u32()), Migratory: r.bool(), Recovery: recovery(r.u8()),
-			Depend: r.text(), DependSoft: r.bool(), MaxRestarts: int(r.u32()), RestartExpire: int(r.u32()),
-			Priority: int(int32(r.u32())), Domain: r.text(),
+			Name: r.Text(), Autostart: r.Bool(), Exclusive: int(r.U32()), Migratory: r.Bool(), Recovery: recovery(r.U8()),
+			Depend: r.Text(), DependSoft: r.Bool(), MaxRestarts: int(r.U32()), RestartExpire: int(r.U32()),
+			Priority: int(int32(r.U32())), Domain: r.Text(),
 		}
-		if r.err == nil && (s.Name == "" || seen[s.Name] || s.Recovery > recoverRestartDisable) {
-			r.err = fmt.Errorf("service %q: %w", s.Name, ErrMessage)
+		if s.Name == "" || seen[s.Name] || s.Recovery > recoverRestartDisable {
+			r.Fail("service %q", s.Name)
 		}
 		seen[s.Name] = true
 		p.Services = append(p.Services, s)
@@ -232,10 +231,10 @@ func (r *reader) policy() *policy {
 func configMsg(now int64, p *policy) []byte {
 	w := newWriter(cmdConfig, now)
 	w.policy(p)
-	return w.b
+	return w.Bytes()
 }
 
 func decodeConfig(r *reader) (*policy, error) {
 	p := r.policy()
-	return p, r.end()
+	return p, r.End()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/wire"
 )
 
 // Version of the messages and of what is decided on them. Members of a group
@@ -53,132 +54,40 @@ const (
 
 // A message: 'R' @0, 'G' @1, uint8 version @2, uint8 command @3, int64 time in
 // Unix seconds @4, then the body. A snapshot: 'R' @0, 'S' @1, uint8 version @2,
-// then the state. All numbers are big-endian; a text is uint16 length and
-// bytes, a list uint32 length and elements, except where said otherwise.
+// then the state. Numbers, texts and lists are as in package wire.
 const headerSize = 12
 
-// writer builds a body.
-type writer struct{ b []byte }
+// writer builds a message.
+type writer struct{ wire.Writer }
 
 func newWriter(cmd command, now int64) *writer {
-	w := &writer{b: []byte{'R', 'G', Version, byte(cmd)}}
-	w.i64(now)
+	w := &writer{wire.NewWriter([]byte{'R', 'G', Version, byte(cmd)}, maxName)}
+	w.I64(now)
 	return w
 }
 
-func (w *writer) u8(x uint8)   { w.b = append(w.b, x) }
-func (w *writer) u16(x uint16) { w.b = binary.BigEndian.AppendUint16(w.b, x) }
-func (w *writer) u32(x uint32) { w.b = binary.BigEndian.AppendUint32(w.b, x) }
-func (w *writer) u64(x uint64) { w.b = binary.BigEndian.AppendUint64(w.b, x) }
-func (w *writer) i64(x int64)  { w.u64(uint64(x)) }
-func (w *writer) bool(x bool) {
-	if x {
-		w.u8(1)
-	} else {
-		w.u8(0)
-	}
-}
-func (w *writer) node(x cluster.NodeID) { w.u32(uint32(x)) }
-func (w *writer) text(s string) {
-	s = s[:min(len(s), maxName)]
-	w.u16(uint16(len(s)))
-	w.b = append(w.b, s...)
-}
 func (w *writer) nodes(ids []cluster.NodeID) {
-	w.u32(uint32(len(ids)))
+	w.Count(len(ids))
 	for _, id := range ids {
-		w.node(id)
+		w.Node(id)
 	}
 }
 
-// reader takes a body apart. After a fault everything it returns is zero, and
-// err is set.
-type reader struct {
-	b   []byte
-	err error
-}
+// reader takes a body apart.
+type reader struct{ wire.Reader }
 
-func (r *reader) take(n int) []byte {
-	if r.err == nil && len(r.b) < n {
-		r.err = fmt.Errorf("%d bytes are missing: %w", n-len(r.b), ErrMessage)
-	}
-	if r.err != nil {
-		return nil
-	}
-	out := r.b[:n]
-	r.b = r.b[n:]
-	return out
-}
-
-func (r *reader) u8() uint8 {
-	if b := r.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (r *reader) u16() uint16 {
-	if b := r.take(2); b != nil {
-		return binary.BigEndian.Uint16(b)
-	}
-	return 0
-}
-
-func (r *reader) u32() uint32 {
-	if b := r.take(4); b != nil {
-		return binary.BigEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (r *reader) u64() uint64 {
-	if b := r.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (r *reader) i64() int64           { return int64(r.u64()) }
-func (r *reader) bool() bool           { return r.u8() != 0 }
-func (r *reader) node() cluster.NodeID { return cluster.NodeID(r.u32()) }
-func (r *reader) text() string {
-	n := int(r.u16())
-	if n > maxName && r.err == nil {
-		r.err = fmt.Errorf("a text of %d bytes: %w", n, ErrMessage)
-	}
-	return string(r.take(n))
-}
-
-// count reads the length of a list whose elements have at least size bytes.
-func (r *reader) count(limit, size int) int {
-	n := r.u32()
-	if r.err == nil && (uint64(n) > uint64(limit) || uint64(n)*uint64(size) > uint64(len(r.b))) {
-		r.err = fmt.Errorf("a list of %d: %w", n, ErrMessage)
-	}
-	if r.err != nil {
-		return 0
-	}
-	return int(n)
-}
+func newReader(b []byte) *reader { return &reader{wire.NewReader(b, maxName, ErrMessage)} }
 
 func (r *reader) nodes() []cluster.NodeID {
-	n := r.count(maxNodes, 4)
+	n := r.Count(maxNodes, 4)
 	if n == 0 {
 		return nil
 	}
 	out := make([]cluster.NodeID, n)
 	for i := range out {
-		out[i] = r.node()
+		out[i] = r.Node()
 	}
 	return out
-}
-
-// end is the error of all that was read, also if something is left over.
-func (r *reader) end() error {
-	if r.err == nil && len(r.b) > 0 {
-		r.err = fmt.Errorf("%d bytes too many: %w", len(r.b), ErrMessage)
-	}
-	return r.err
 }
 
 // open takes the header of a message off.
@@ -193,7 +102,7 @@ func open(b []byte) (cmd command, at int64, r *reader, err error) {
 	if cmd == 0 || cmd >= cmdLast {
 		return 0, 0, nil, fmt.Errorf("command %d: %w", cmd, ErrMessage)
 	}
-	return cmd, int64(binary.BigEndian.Uint64(b[4:])), &reader{b: b[headerSize:]}, nil
+	return cmd, int64(binary.BigEndian.Uint64(b[4:])), newReader(b[headerSize:]), nil
 }
 
 // The bodies. Each has encode and decode as a pair.
@@ -208,31 +117,31 @@ type viewMsg struct {
 
 func (m viewMsg) encode(now int64) []byte {
 	w := newWriter(cmdView, now)
-	w.u64(m.ring)
-	w.bool(m.quorate)
-	w.u32(uint32(len(m.members)))
+	w.U64(m.ring)
+	w.Bool(m.quorate)
+	w.Count(len(m.members))
 	for _, x := range m.members {
-		w.node(x.Node)
-		w.u32(x.Instance)
+		w.Node(x.Node)
+		w.U32(x.Instance)
 	}
-	w.u32(uint32(len(m.gone)))
+	w.Count(len(m.gone))
 	for _, x := range m.gone {
-		w.node(x.Node)
-		w.u32(x.Instance)
-		w.u8(uint8(x.Reason))
+		w.Node(x.Node)
+		w.U32(x.Instance)
+		w.U8(uint8(x.Reason))
 	}
-	return w.b
+	return w.Bytes()
 }
 
 func decodeView(r *reader) (m viewMsg, err error) {
-	m.ring, m.quorate = r.u64(), r.bool()
-	for range r.count(maxNodes, 8) {
-		m.members = append(m.members, cluster.Member{Node: r.node(), Instance: r.u32()})
+	m.ring, m.quorate = r.U64(), r.Bool()
+	for range r.Count(maxNodes, 8) {
+		m.members = append(m.members, cluster.Member{Node: r.Node(), Instance: r.U32()})
 	}
-	for range r.count(maxNodes, 9) {
-		m.gone = append(m.gone, cluster.Change{Member: cluster.Member{Node: r.node(), Instance: r.u32()}, Reason: cluster.Reason(r.u8())})
+	for range r.Count(maxNodes, 9) {
+		m.gone = append(m.gone, cluster.Change{Member: cluster.Member{Node: r.Node(), Instance: r.U32()}, Reason: cluster.Reason(r.U8())})
 	}
-	return m, r.end()
+	return m, r.End()
 }
 
 type joinMsg struct {
@@ -249,47 +158,47 @@ type joinMsg struct {
 
 func (m joinMsg) encode(now int64) []byte {
 	w := newWriter(cmdJoin, now)
-	w.u32(m.life)
-	w.bool(m.leaving)
-	w.u64(m.config)
-	w.u64(m.sum)
+	w.U32(m.life)
+	w.Bool(m.leaving)
+	w.U64(m.config)
+	w.U64(m.sum)
 	w.texts(m.running)
 	w.texts(m.failed)
 	w.texts(m.partial)
-	return w.b
+	return w.Bytes()
 }
 
 func (w *writer) texts(s []string) {
-	w.u32(uint32(len(s)))
+	w.Count(len(s))
 	for _, x := range s {
-		w.text(x)
+		w.Text(x)
 	}
 }
 
 func (r *reader) texts() (out []string) {
-	for range r.count(maxServices, 2) {
-		out = append(out, r.text())
+	for range r.Count(maxServices, 2) {
+		out = append(out, r.Text())
 	}
 	return out
 }
 
 func decodeJoin(r *reader) (m joinMsg, err error) {
-	m = joinMsg{r.u32(), r.bool(), r.u64(), r.u64(), r.texts(), r.texts(), r.texts()}
-	return m, r.end()
+	m = joinMsg{r.U32(), r.Bool(), r.U64(), r.U64(), r.texts(), r.texts(), r.texts()}
+	return m, r.End()
 }
 
 type haveMsg struct{ config, sum uint64 }
 
 func (m haveMsg) encode(now int64) []byte {
 	w := newWriter(cmdHave, now)
-	w.u64(m.config)
-	w.u64(m.sum)
-	return w.b
+	w.U64(m.config)
+	w.U64(m.sum)
+	return w.Bytes()
 }
 
 func decodeHave(r *reader) (m haveMsg, err error) {
-	m = haveMsg{r.u64(), r.u64()}
-	return m, r.end()
+	m = haveMsg{r.U64(), r.U64()}
+	return m, r.End()
 }
 
 type safeMsg struct {
@@ -300,21 +209,21 @@ type safeMsg struct {
 
 func (m safeMsg) encode(now int64) []byte {
 	w := newWriter(cmdSafe, now)
-	w.node(m.node)
-	w.u64(m.ring)
-	w.bool(m.left)
-	return w.b
+	w.Node(m.node)
+	w.U64(m.ring)
+	w.Bool(m.left)
+	return w.Bytes()
 }
 
 func decodeSafe(r *reader) (m safeMsg, err error) {
-	m = safeMsg{r.node(), r.u64(), r.bool()}
-	return m, r.end()
+	m = safeMsg{r.Node(), r.U64(), r.Bool()}
+	return m, r.End()
 }
 
 func assumeMsg(now int64, id cluster.NodeID) []byte {
 	w := newWriter(cmdAssume, now)
-	w.node(id)
-	return w.b
+	w.Node(id)
+	return w.Bytes()
 }
 
 // doneMsg is the end of a task, and with other commands something else about a
@@ -329,16 +238,16 @@ type doneMsg struct {
 
 func (m doneMsg) encode(cmd command, now int64) []byte {
 	w := newWriter(cmd, now)
-	w.text(m.service)
-	w.u64(m.epoch)
-	w.bool(m.ok)
-	w.u32(uint32(m.code))
-	return w.b
+	w.Text(m.service)
+	w.U64(m.epoch)
+	w.Bool(m.ok)
+	w.U32(uint32(m.code))
+	return w.Bytes()
 }
 
 func decodeDone(r *reader) (m doneMsg, err error) {
-	m = doneMsg{r.text(), r.u64(), r.bool(), int32(r.u32())}
-	return m, r.end()
+	m = doneMsg{r.Text(), r.U64(), r.Bool(), int32(r.U32())}
+	return m, r.End()
 }
 
 type requestMsg struct {
@@ -349,28 +258,28 @@ type requestMsg struct {
 func (m requestMsg) encode(now int64) []byte {
 	w := newWriter(cmdRequest, now)
 	w.request(m)
-	return w.b
+	return w.Bytes()
 }
 
 func (w *writer) request(m requestMsg) {
-	w.u64(m.id)
-	w.u16(uint16(m.Kind))
-	w.text(m.Service)
-	w.node(m.Target)
-	w.bool(m.Best)
+	w.U64(m.id)
+	w.U16(uint16(m.Kind))
+	w.Text(m.Service)
+	w.Node(m.Target)
+	w.Bool(m.Best)
 }
 
 func (r *reader) request() requestMsg {
-	return requestMsg{r.u64(), Request{Kind(r.u16()), r.text(), r.node(), r.bool()}}
+	return requestMsg{r.U64(), Request{Kind(r.U16()), r.Text(), r.Node(), r.Bool()}}
 }
 
 func decodeRequest(r *reader) (m requestMsg, err error) {
 	m = r.request()
-	return m, r.end()
+	return m, r.End()
 }
 
 func pingMsg(now int64, n uint64) []byte {
 	w := newWriter(cmdPing, now)
-	w.u64(n)
-	return w.b
+	w.U64(n)
+	return w.Bytes()
 }

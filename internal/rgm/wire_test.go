@@ -25,7 +25,7 @@ func messages(t testing.TB) [][]byte {
 		joinMsg{life: 1, config: 1, sum: p.Sum, running: []string{"service:web"}, failed: []string{"service:off"}, partial: []string{"service:web"}}.encode(1001),
 		configMsg(1002, p), haveMsg{1, p.Sum}.encode(1003), safeMsg{2, 8, true}.encode(1004), assumeMsg(1005, 2),
 		doneMsg{"service:web", 3, true, 150}.encode(cmdDone, 1006), doneMsg{"service:web", 3, false, 0}.encode(cmdFail, 1006),
-		requestMsg{5, Request{Relocate, "service:web", 2, true}}.encode(1007), newWriter(cmdLeaving, 1008).b, newWriter(cmdRetry, 1009).b, pingMsg(1010, 3),
+		requestMsg{5, Request{Relocate, "service:web", 2, true}}.encode(1007), newWriter(cmdLeaving, 1008).Bytes(), newWriter(cmdRetry, 1009).Bytes(), pingMsg(1010, 3),
 	}
 }
 
@@ -307,7 +307,7 @@ func TestWire_Golden(t *testing.T) {
 		joinMsg{life: 24, leaving: true, config: 25, sum: 26, running: []string{"a", ""}, failed: []string{"b"}, partial: []string{"c"}}.encode(27),
 		configMsg(-28, p), haveMsg{29, 30}.encode(31), safeMsg{32, 33, true}.encode(34), assumeMsg(35, 36),
 		doneMsg{strings.Repeat("x", maxName+1), 37, true, -38}.encode(cmdDone, 39), doneMsg{"service:s", 40, false, 41}.encode(cmdLooked, 42),
-		request.encode(43), newWriter(cmdLeaving, 44).b, newWriter(cmdRetry, 45).b, pingMsg(46, 47),
+		request.encode(43), newWriter(cmdLeaving, 44).Bytes(), newWriter(cmdRetry, 45).Bytes(), pingMsg(46, 47),
 	} {
 		fmt.Fprintf(&out, "message %d: %x\n", b[3], b)
 	}
