@@ -84,7 +84,7 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 	if done, err := o.parse(env.Stdout, args[0], args[1:]); done || err != nil {
 		return err
 	}
-	return daemon.Run(ctx, env, daemon.Config{Name: name, Args: args, Foreground: o.foreground, Debug: o.debug, LineMax: lineMax, DumpMax: dumpMax},
+	return daemon.Run(ctx, env, daemon.Config{Name: name, Args: args, Foreground: o.foreground, Debug: o.debug, LineMax: lineMax, DumpMax: dumpMax, OneProcessor: true},
 		func(ctx context.Context, d *daemon.Daemon) error { return start(ctx, d, o) })
 }
 

@@ -84,7 +84,7 @@ func run(ctx context.Context, env platform.Env, args []string, o options, cfg da
 		return applet.Exitf(exitDisabled, "rgmanager disabled in configuration; not starting")
 	}
 	cfg.Name, cfg.Args, cfg.Foreground, cfg.Debug = Name, args, o.foreground, o.debug
-	cfg.LineMax = 4096
+	cfg.LineMax, cfg.OneProcessor = 4096, true
 	if o.strict && !o.noWatchdog && !o.debug && cfg.Signals == nil && env.Getenv(guardedVariable) == "" {
 		return guard(ctx, env, args, o)
 	}

@@ -20,8 +20,8 @@ import (
 type Config struct {
 	// MountInfo is the mount table; "" means /proc/self/mountinfo.
 	MountInfo string
-	// MountsEvery is how often the mount table is read without being told;
-	// 0 means 1 s.
+	// MountsEvery is how often the mount table is read without being told, as
+	// long as there are mounts to watch; 0 means 10 s.
 	MountsEvery time.Duration
 	// Units calls changed with the name of each unit whose state changed, and
 	// with "" when some changes may have been missed, until ctx is done or it
@@ -51,6 +51,7 @@ type machine struct {
 	links   map[int32]bool    // interface index: it has a carrier
 	net     int               // netlink socket, -1 if none
 	mounts  int               // the mount table, -1 if it is not open
+	read    time.Time         // when it was read last
 	present map[string]bool   // mount points that are there
 
 	done   chan struct{}
@@ -183,6 +184,7 @@ func (m *machine) begin(key string, t *Target) error {
 				return fmt.Errorf("%s: %w", m.cfg.MountInfo, err)
 			}
 			m.mounts = fd
+			m.nudge() // it is read from time to time from now on
 		}
 		// Read each time: what was mounted before this call is in it. What
 		// others lost since the last time is told to them.
@@ -260,15 +262,34 @@ func over(fd int32) bool {
 }
 
 // mountsEvery is how often the mount table is read without being told. Ours:
-// nothing is known to go untold, and the read takes some ten microseconds.
-const mountsEvery = time.Second
+// nothing is known to go untold, and a wake-up costs more than the read.
+const mountsEvery = 10 * time.Second
+
+// patience is how long run may sleep, in milliseconds as epoll_wait(2) has
+// them: for ever if only the kernel has something to tell.
+func (m *machine) patience() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mounts < 0 {
+		return -1
+	}
+	left := min(time.Until(m.read.Add(m.cfg.MountsEvery)), time.Hour)
+	return int(max(left+time.Millisecond-1, 0) / time.Millisecond)
+}
+
+// nudge wakes run.
+func (m *machine) nudge() {
+	one := make([]byte, 8)
+	binary.NativeEndian.PutUint64(one, 1)
+	_, _ = unix.Write(m.wake, one)
+}
 
 func (m *machine) run() {
 	defer close(m.done)
 	events := make([]unix.EpollEvent, 64)
 	buf := make([]byte, 1<<16)
 	for {
-		n, err := unix.EpollWait(m.ep, events, int(m.cfg.MountsEvery.Milliseconds()))
+		n, err := unix.EpollWait(m.ep, events, m.patience())
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -277,7 +298,7 @@ func (m *machine) run() {
 			m.mu.Unlock()
 			return
 		}
-		if n == 0 && m.mounts >= 0 {
+		if m.mounts >= 0 && time.Since(m.read) >= m.cfg.MountsEvery {
 			_ = m.readMounts() // told to all if it fails
 		}
 		for _, ev := range events[:max(n, 0)] {
@@ -290,6 +311,8 @@ func (m *machine) run() {
 				m.readNet(buf)
 			case int(ev.Fd) == m.mounts:
 				_ = m.readMounts()
+			case int(ev.Fd) == m.wake:
+				_, _ = unix.Read(m.wake, buf[:8])
 			}
 		}
 		m.mu.Unlock()
@@ -382,6 +405,7 @@ func decodeAddr(b []byte) (a netip.Addr, flags uint32, ok bool) {
 
 // readMounts finds out which mounts have gone.
 func (m *machine) readMounts() error {
+	m.read = time.Now()
 	now, err := mountPoints(m.cfg.MountInfo)
 	if err != nil {
 		m.fireKind(Mount)
@@ -465,9 +489,7 @@ func (m *machine) Close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.cancel()
-	one := make([]byte, 8)
-	binary.NativeEndian.PutUint64(one, 1)
-	_, _ = unix.Write(m.wake, one)
+	m.nudge()
 	<-m.done
 	m.wg.Wait()
 	m.release()

@@ -211,6 +211,27 @@ func TestMounts_EachIsTold(t *testing.T) {
 	}
 }
 
+// A mount that goes without the kernel's word is noticed when the table is read
+// the next time, whatever else happens meanwhile.
+func TestMount_Untold(t *testing.T) {
+	t.Parallel()
+	testskip.IfEmulated(t, "the emulator's mount table")
+	dir := t.TempDir()
+	table, other := filepath.Join(dir, "table"), filepath.Join(dir, "other")
+	if err := os.Symlink("/proc/self/mountinfo", table); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(other, []byte("1 1 0:1 / /else rw - tmpfs tmpfs rw\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := open(t, watch.Config{MountInfo: table, MountsEvery: 10 * time.Millisecond})
+	set(t, w, "fs:root", watch.Target{Kind: watch.Mount, Name: "/"})
+	if err := os.Rename(other, table); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, w, "fs:root")
+}
+
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	tell := make(chan string)

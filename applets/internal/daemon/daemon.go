@@ -36,6 +36,7 @@ import (
 	"os"
 	"os/signal"
 	"path"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,6 +77,11 @@ type Config struct {
 	LineMax, DumpMax int
 	// NoConfig starts without cluster.conf as well; Daemon.Conf is then nil.
 	NoConfig bool
+	// OneProcessor has one thread at a time run Go code, unless GOMAXPROCS is
+	// set. A daemon that is mostly at rest costs less so: with more, each
+	// wake-up wakes a second thread that finds nothing to do. System calls and
+	// children run beside each other all the same. Not with Signals.
+	OneProcessor bool
 	// Signals replaces the signals of the process, for tests.
 	Signals <-chan os.Signal
 }
@@ -128,6 +134,9 @@ func Run(ctx context.Context, env platform.Env, cfg Config, start func(ctx conte
 			return applet.Exit(code)
 		}
 		return nil
+	}
+	if cfg.OneProcessor && cfg.Signals == nil && env.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
 	}
 	d := &Daemon{Env: env, cfg: cfg, Loop: newLoop(env.Clock), mux: http.NewServeMux(), ready: ready}
 	if err := d.run(ctx, start); err != nil {

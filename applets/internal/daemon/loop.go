@@ -13,16 +13,21 @@ import (
 // Loop runs functions one after the other in one goroutine, in the order in
 // which they were posted. Safe for concurrent use.
 type Loop struct {
-	clock platform.Clock
-	mu    sync.Mutex
-	queue []func()
-	over  bool
-	wake  chan struct{}
-	ended chan struct{}
+	clock  platform.Clock
+	mu     sync.Mutex
+	queue  []func()
+	over   bool
+	wake   chan struct{}
+	ended  chan struct{}
+	timers *timers // nil with another clock than the machine's
 }
 
 func newLoop(clock platform.Clock) *Loop {
-	return &Loop{clock: clock, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	l := &Loop{clock: clock, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	if _, real := clock.(platform.SystemClock); real {
+		l.timers = &timers{post: l.Post}
+	}
+	return l
 }
 
 // Post queues f and does not wait. After the end of the loop f is dropped.
@@ -64,11 +69,10 @@ func (l *Loop) After(d time.Duration, f func()) (stop func()) {
 			f()
 		}
 	}
-	if _, real := l.clock.(platform.SystemClock); real {
-		// A goroutine less to wake up: daemons at rest do little else. Post
-		// drops what comes after the end.
-		t := time.AfterFunc(d, func() { l.Post(run) })
-		return func() { stopped = true; t.Stop() }
+	if l.timers != nil {
+		if drop, ok := l.timers.add(d, run); ok {
+			return func() { stopped = true; drop() }
+		}
 	}
 	c, release := l.clock.After(d)
 	off := make(chan struct{})
@@ -91,6 +95,9 @@ func (l *Loop) After(d time.Duration, f func()) (stop func()) {
 
 func (l *Loop) run(ctx context.Context) {
 	defer close(l.ended)
+	if l.timers != nil {
+		defer l.timers.close()
+	}
 	for {
 		l.mu.Lock()
 		all := l.queue
