@@ -8,6 +8,7 @@ import (
 
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/fencing"
+	"github.com/haobox/haobox/internal/quorumdisk/disksim"
 )
 
 // Fenced is the Part of the fence daemon.
@@ -203,11 +204,6 @@ func (d *FenceDaemon) fence(a fencing.Fence) {
 	})
 }
 
-// ruleGrace is how long the news of a change may be on its way inside a node
-// and between nodes before a rule is broken; the simulated engine needs a few
-// milliseconds.
-const ruleGrace = 30 * time.Millisecond
-
 // judge holds the beginning of an attempt against the rules.
 func (d *FenceDaemon) judge(at *attempt) {
 	w, m := d.p.Machine.World, d.p.Machine
@@ -218,7 +214,7 @@ func (d *FenceDaemon) judge(at *attempt) {
 	before, quorateNow := ring(d)
 	if q := w.qdiskd(); q != nil {
 		// The votes of the disk come and go without a new ring.
-		quorateNow = quorateNow || q.justQuorate(w, m.ID)
+		quorateNow = quorateNow || q.justQuorate(m.ID)
 	}
 	var others []*attempt // of nodes that are together with this one
 	for _, o := range d.part.attempts {
@@ -226,7 +222,7 @@ func (d *FenceDaemon) judge(at *attempt) {
 			others = append(others, o)
 		}
 	}
-	w.Sim.After(ruleGrace, func() {
+	w.Sim.After(disksim.RuleGrace, func() {
 		if at.over || !d.p.alive || m.Frozen {
 			return
 		}

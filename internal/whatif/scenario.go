@@ -80,6 +80,9 @@ func Run(scn Scn, trace func(string)) Result {
 	for _, c := range w.checkers {
 		c.End(w)
 	}
+	if q := w.qdiskd(); q != nil {
+		w.stats.Add(Stats{DiskFaults: q.Stats.Faults, Kills: q.Stats.Kills, Masters: q.Stats.Masters, Evictions: q.Stats.Evictions})
+	}
 	return Result{Scn: scn, Violations: w.violations, Stats: w.stats, Took: w.Sim.Now()}
 }
 

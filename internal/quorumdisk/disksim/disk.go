@@ -52,6 +52,17 @@ const (
 	PathHangs
 )
 
+// String is what such a way does.
+func (p Path) String() string {
+	switch p {
+	case PathGood:
+		return "it is good"
+	case PathFails:
+		return "calls fail"
+	}
+	return "calls hang"
+}
+
 // Port is a machine's way to the disk, over all its lives. Calls are carried
 // out one after the other. What was on its way when the machine or its daemon
 // ended may still reach the disk, and what hangs does so when the way is good

@@ -320,7 +320,7 @@ func (n *Node) poll(p quorumdisk.Poll) bool {
 
 // SetPath changes a node's way to the disk. Calls that hung go on.
 func (n *Node) SetPath(p Path) {
-	n.w.tracef("node %d: path %d", n.ID, p)
+	n.w.tracef("node %d: way to the disk: %s", n.ID, p)
 	n.Port.SetPath(p)
 }
 
