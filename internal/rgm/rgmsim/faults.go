@@ -118,13 +118,18 @@ func (w *world) tellSafe(h *host) {
 
 // nextFault makes faults until the end.
 func (w *world) nextFault(end time.Duration) {
-	if w.sim.Now() >= end {
+	if w.elapsed() >= end {
 		return
 	}
 	if w.sim.Now() >= w.quiet {
 		w.fault()
 	}
-	w.sim.After(w.upTo(2*w.cfg.Every), func() { w.nextFault(end) })
+	d := w.upTo(2 * w.cfg.Every)
+	if lull := w.lull(); w.disk != nil && d > lull {
+		w.sim.After(lull, func() { w.pass(d-lull, end) })
+		return
+	}
+	w.sim.After(d, func() { w.nextFault(end) })
 }
 
 func (w *world) anyHost() *host       { return w.hosts[w.rng.IntN(len(w.hosts))] }
@@ -137,6 +142,10 @@ func (w *world) fault() {
 	}
 	h, s, now := w.anyHost(), w.anyService(), w.sim.Now()
 	w.faults++
+	if w.disk != nil && w.chance(diskFaults) {
+		w.disk.Fault(w.disk.Members[w.rng.IntN(len(w.disk.Members))])
+		return
+	}
 	note := func(format string, args ...any) { w.line(h.id, true, rgm.LevelInfo, format, args...) }
 	n := w.rng.IntN(100)
 	if w.cfg.Calm && n >= 78 {
@@ -252,8 +261,14 @@ func (h *host) loseEngine() {
 	w.line(h.id, true, rgm.LevelInfo, "the cluster engine of %s ends", h.name)
 	h.engine = false
 	w.sim.Lose(h.id)
+	h.engineEnded()
+}
+
+// engineEnded: the machine goes on without its engine, which is started again.
+func (h *host) engineEnded() {
+	h.qdiskd.end()
 	life := h.life
-	w.sim.After(w.between(5*time.Second, 30*time.Second), func() {
+	h.w.sim.After(h.w.between(5*time.Second, 30*time.Second), func() {
 		if h.life == life && !h.engine {
 			h.restartEngine()
 		}
@@ -311,7 +326,7 @@ func (w *world) person(h *host, s *service) {
 func (w *world) byHand(s *service) {
 	h := w.host(s.node)
 	to := w.anyHost()
-	if h == nil || to == h || w.parted {
+	if h == nil || to == h || w.parted || w.disk != nil && (w.disk.Faulty() || w.disk.Settled() != "") {
 		return
 	}
 	for _, o := range w.hosts {
@@ -365,7 +380,7 @@ func (w *world) ask(h *host, r rgm.Request) {
 
 func (h *host) freeze() {
 	h.endSpans()
-	h.frozenFrom = h.w.sim.Now()
+	h.frozenFrom = h.w.elapsed()
 	h.w.sim.Freeze(h.id)
 	h.paused = true
 	h.w.observe()
@@ -377,7 +392,7 @@ func (h *host) thaw() {
 	}
 	h.w.line(h.id, true, rgm.LevelInfo, "%s goes on", h.name)
 	h.span("frozen", h.frozenFrom)
-	h.thawedAt = h.w.sim.Now()
+	h.thawedAt = h.w.elapsed()
 	h.w.sim.Thaw(h.id)
 	late := h.late
 	h.late = nil
@@ -389,12 +404,10 @@ func (h *host) thaw() {
 
 func (h *host) restartEngine() {
 	h.w.line(h.id, true, rgm.LevelInfo, "the cluster engine of %s starts", h.name)
-	h.engine, h.engineFrom = true, h.w.sim.Now()
+	h.engine, h.engineFrom = true, h.w.elapsed()
 	h.w.sim.Start(h.id)
 	life := h.life
-	if h.w.fences != nil {
-		h.After(h.w.upTo(300*time.Millisecond), h.startFenced)
-	}
+	h.startDaemons()
 	h.w.sim.After(h.w.between(time.Second, 3*time.Second), func() { h.startProc(life) })
 }
 
@@ -407,6 +420,9 @@ func (w *world) repair() {
 	w.fenceBad = 0
 	if w.fences != nil {
 		w.fences.mend()
+	}
+	if w.disk != nil {
+		w.disk.Mend()
 	}
 	for _, h := range w.hosts {
 		if h.power {
@@ -457,6 +473,11 @@ func (w *world) repair() {
 
 // judge looks whether everything is well again.
 func (w *world) judge() {
+	if w.disk != nil {
+		if why := w.disk.Settled(); why != "" {
+			w.violation("quorum disk", "%v after the faults ended %s", w.cfg.Settle, why)
+		}
+	}
 	var st *rgm.Status
 	for _, h := range w.hosts {
 		switch {
@@ -505,7 +526,7 @@ func (w *world) notRunning(st *rgm.Status, name string) bool {
 
 // observe follows which services run.
 func (w *world) observe() {
-	now := w.sim.Now()
+	now := w.elapsed()
 	for _, s := range w.services {
 		var at cluster.NodeID
 		for _, h := range w.hosts {
@@ -554,8 +575,8 @@ func (w *world) account(s *service, now time.Duration) {
 }
 
 func (h *host) span(what string, from time.Duration) {
-	if h.w.cfg.Trace && h.w.sim.Now() > from {
-		h.w.res.Spans = append(h.w.res.Spans, Span{h.id, what, from, h.w.sim.Now()})
+	if h.w.cfg.Trace && h.w.elapsed() > from {
+		h.w.res.Spans = append(h.w.res.Spans, Span{h.id, what, from, h.w.elapsed()})
 	}
 }
 
@@ -563,7 +584,7 @@ func (h *host) endSpans() {}
 
 // finish closes the books.
 func (w *world) finish() {
-	now := w.sim.Now()
+	now := w.elapsed()
 	for _, s := range w.services {
 		w.account(s, now)
 		if s.node != 0 && w.cfg.Trace {
@@ -584,6 +605,9 @@ func (w *world) finish() {
 		}
 	}
 	w.res.Faults, w.res.Length = w.faults, now
+	if w.disk != nil {
+		w.res.Disk = &w.disk.Stats
+	}
 }
 
 // String is the result in one line.

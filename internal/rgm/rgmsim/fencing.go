@@ -13,6 +13,7 @@ import (
 	"github.com/haobox/haobox/internal/fenceagent/zvm"
 	"github.com/haobox/haobox/internal/fencing"
 	"github.com/haobox/haobox/internal/fencing/method"
+	"github.com/haobox/haobox/internal/quorumdisk/disksim"
 	"github.com/haobox/haobox/internal/rgm"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
 	"github.com/haobox/haobox/internal/whatif/vmsim"
@@ -119,10 +120,7 @@ func Assumptions(c *clusterconf.Config) (out []string) {
 	if len(none) > 0 {
 		out = append(out, fmt.Sprintf("%s: no fence method; services of it wait until it comes back", strings.Join(none, ", ")))
 	}
-	if c.Quorumd != nil {
-		out = append(out, "the quorum disk and its votes are left out")
-	}
-	return out
+	return append(out, diskAssumptions(c)...)
 }
 
 func newFences(w *world) *fences {
@@ -198,7 +196,7 @@ func (f *fences) down(h *host, why string) {
 		if o == h {
 			o = w.hosts[1]
 		}
-		calm := func(t time.Duration) bool { return t == 0 || w.sim.Now()-t > time.Minute }
+		calm := func(t time.Duration) bool { return t == 0 || w.elapsed()-t > time.Minute }
 		if o.shot && !o.power && calm(f.lastBad) && calm(h.thawedAt) && calm(o.thawedAt) && calm(h.frozenFrom) && calm(o.frozenFrom) &&
 			calm(h.engineFrom) && calm(o.engineFrom) {
 			w.violation("fence race", "%s and %s shot each other", w.hosts[0].name, w.hosts[1].name)
@@ -210,7 +208,7 @@ func (f *fences) down(h *host, why string) {
 // fail has SMAPI of one system, or all other devices, fail for a while.
 func (f *fences) fail(d time.Duration) {
 	w := f.w
-	f.lastBad = w.sim.Now() + d
+	f.lastBad = w.elapsed() + d
 	w.fenceBad = w.sim.Now() + d
 	if f.hv == nil {
 		return
@@ -365,8 +363,17 @@ func (d *fdaemon) act(a fencing.Action) {
 func (d *fdaemon) fence(a fencing.Fence) {
 	h, w := d.h, d.h.w
 	victim := w.host(a.Node)
-	if st, err := d.engine.Status(context.Background()); err == nil && !st.Quorate && h.quorate() {
+	if w.disk == nil && !d.quorate() && h.quorate() {
 		w.violation("fencing without quorum", "%s fences %s", h.name, victim.name)
+	}
+	// The votes of a disk come and go without a new ring: fenced may not have
+	// heard of it yet.
+	if w.disk != nil && !d.quorate() && !w.disk.Member(h.id).JustQuorate() {
+		h.After(disksim.RuleGrace, func() {
+			if d.runs[a.Run] != nil && !d.dead && !d.quorate() {
+				w.violation("fencing without quorum", "%s fences %s", h.name, victim.name)
+			}
+		})
 	}
 	ended := func(r fencing.Result) {
 		delete(d.runs, a.Run)
@@ -383,6 +390,12 @@ func (d *fdaemon) fence(a fencing.Fence) {
 		kill = func() {}
 	}
 	d.runs[a.Run] = kill
+}
+
+// quorate is what the engine says; true if that is gone.
+func (d *fdaemon) quorate() bool {
+	st, err := d.engine.Status(context.Background())
+	return err != nil || st.Quorate
 }
 
 // agent runs an agent.

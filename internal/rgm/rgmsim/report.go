@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/quorumdisk/disksim"
 )
 
 // Report sums up many runs.
@@ -20,6 +21,8 @@ type Report struct {
 	Faults     int           `json:"faults"`
 	Services   []SummaryLine `json:"services"`
 	Violations []Violation   `json:"violations"`
+	// Disk sums up the quorum disk; nil if none was played.
+	Disk *disksim.Stats `json:"disk,omitempty"`
 	// Assumed is what was not simulated, one line each (Assumptions).
 	Assumed []string `json:"assumed,omitempty"`
 }
@@ -49,6 +52,12 @@ func (r *Report) Add(x *Result) {
 	r.Seeds++
 	r.Hours += x.Length.Hours()
 	r.Faults += x.Faults
+	if x.Disk != nil {
+		if r.Disk == nil {
+			r.Disk = &disksim.Stats{}
+		}
+		r.Disk.Add(*x.Disk)
+	}
 	for _, v := range x.Violations {
 		r.Violations = append(r.Violations, Violation{x.Seed, v})
 	}
@@ -82,6 +91,9 @@ func (r *Report) Text(w io.Writer) error {
 	for _, s := range r.Services {
 		longest := fmt.Sprintf("%v (%d)", time.Duration(s.Longest*float64(time.Second)).Round(100*time.Millisecond), s.LongestSeed)
 		fmt.Fprintf(b, "%-24s %11.4f %% %8d %15s %7d\n", s.Name, 100*s.Availability, s.Outages, longest, s.Moves)
+	}
+	if d := r.Disk; d != nil {
+		fmt.Fprintf(b, "\nQuorum disk: %d of the faults, masters elected %d times, notices of eviction written %d times\n", d.Faults, d.Masters, d.Evictions)
 	}
 	if len(r.Violations) == 0 {
 		fmt.Fprintln(b, "\nNothing happened that must not happen.")

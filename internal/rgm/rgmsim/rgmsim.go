@@ -7,9 +7,10 @@
 //	result := rgmsim.Run(rgmsim.Config{Conf: cfg, Rules: rules, Seed: 7, Faults: time.Hour})
 //	for _, v := range result.Violations { ... }
 //
-// Equal seeds and configurations give equal runs. What it leaves out: real
-// agents, the content of services, the quorum disk, and, unless Config.Fencing
-// is set, the daemons of fencing.
+// Equal seeds and configurations give equal runs. A quorum disk of the
+// configuration is played with the core of qdiskd on every node (package
+// disksim). What it leaves out: real agents, the content of services, and, unless
+// Config.Fencing is set, the daemons of fencing.
 package rgmsim
 
 import (
@@ -22,6 +23,7 @@ import (
 	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/cluster/clustersim"
 	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/quorumdisk/disksim"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/rgm"
 	"github.com/haobox/haobox/internal/smapi/zvmsim"
@@ -92,6 +94,8 @@ type Result struct {
 	Length     time.Duration
 	Lines      []Line
 	Spans      []Span
+	// Disk counts what happened to the quorum disk; nil without one.
+	Disk *disksim.Stats
 }
 
 // world is a run.
@@ -109,9 +113,12 @@ type world struct {
 	fenceBad time.Duration // fencing fails until then
 	askID    uint64
 	looking  bool
-	quiet    time.Duration // no faults until then
-	fences   *fences       // nil without Config.Fencing
+	quiet    time.Duration    // no faults until then
+	fences   *fences          // nil without Config.Fencing
+	disk     *disksim.Cluster // nil without a quorum disk
 	parted   bool
+	// skipped is the time of the story that was passed over (pass).
+	skipped time.Duration
 }
 
 // service is what the world knows of one.
@@ -156,6 +163,7 @@ type host struct {
 	engineFrom          time.Duration // when its engine started
 	shooting            bool
 	fenced              *fdaemon
+	qdiskd              *qdaemon
 	guest               string // of z/VM, "" if it is none
 	shot                bool   // switched off by fencing, and not on since
 }
@@ -209,8 +217,12 @@ func Run(cfg Config) *Result {
 	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72676d)), res: &Result{Seed: cfg.Seed}, seen: map[string]bool{}}
 	c := cfg.Conf
 	sc := clustersim.Config{TwoNode: c.Cman.TwoNode && len(c.Nodes) == 2, Seed: cfg.Seed, Token: c.Totem.Token, Consensus: c.Totem.Consensus}
-	if c.Cman.ExpectedVotes > 0 && c.Quorumd == nil {
+	setups, why := diskSetups(c)
+	if c.Cman.ExpectedVotes > 0 && (c.Quorumd == nil || why == "") {
 		sc.Expected = c.Cman.ExpectedVotes
+	}
+	if setups != nil {
+		sc.DeviceVotes, sc.DeviceTimeout = c.DeviceVotes(), c.Cman.QuorumDevPoll
 	}
 	for _, n := range c.Nodes {
 		sc.Nodes = append(sc.Nodes, clustersim.NodeConfig{ID: cluster.NodeID(n.ID), Name: n.Name, Votes: n.Votes})
@@ -222,15 +234,19 @@ func Run(cfg Config) *Result {
 	if cfg.Fencing {
 		w.fences = newFences(w)
 	}
+	if setups != nil {
+		w.addDisk(setups)
+		w.cfg.Settle += diskSettle * c.Quorumd.MasterRecovery()
+	}
 	for _, h := range w.hosts {
 		w.sim.After(w.upTo(3*time.Second), func() { h.boot() })
 	}
 	start := 20 * time.Second
 	end := start + cfg.Faults
 	w.sim.At(start, func() { w.nextFault(end) })
-	w.sim.Run(end)
+	w.run(end)
 	w.repair()
-	w.sim.Run(cfg.Settle)
+	w.settle()
 	if w.judge(); len(w.res.Violations) > 0 {
 		w.dump()
 	}
@@ -238,6 +254,22 @@ func Run(cfg Config) *Result {
 	return w.res
 }
 
+// elapsed is the time of the story.
+func (w *world) elapsed() time.Duration { return w.sim.Now() + w.skipped }
+
+// run goes on until a time of the story.
+func (w *world) run(end time.Duration) {
+	if w.disk == nil {
+		w.sim.Run(end - w.elapsed())
+		return
+	}
+	w.sim.Until(end-w.elapsed(), func() bool {
+		w.disk.Check()
+		return w.elapsed() >= end
+	})
+}
+
+// now is what daemons take for the time of day.
 func (w *world) now() time.Time { return epoch().Add(w.sim.Now()) }
 
 // upTo is a random time up to d.
@@ -297,13 +329,13 @@ func (w *world) host(id cluster.NodeID) *host {
 
 func (w *world) line(id cluster.NodeID, fault bool, level slog.Level, format string, args ...any) {
 	if w.cfg.Trace {
-		w.res.Lines = append(w.res.Lines, Line{w.sim.Now(), id, fault, level, fmt.Sprintf(format, args...)})
+		w.res.Lines = append(w.res.Lines, Line{w.elapsed(), id, fault, level, fmt.Sprintf(format, args...)})
 	}
 }
 
 // violation keeps what must not happen, each kind of it once.
 func (w *world) violation(rule, format string, args ...any) {
-	text := fmt.Sprintf("%v %s: ", w.sim.Now().Round(time.Millisecond), rule) + fmt.Sprintf(format, args...)
+	text := fmt.Sprintf("%v %s: ", w.elapsed().Round(time.Millisecond), rule) + fmt.Sprintf(format, args...)
 	w.line(0, true, slog.LevelError, "VIOLATION %s", text)
 	if !w.seen[rule] {
 		w.seen[rule] = true
@@ -338,11 +370,9 @@ func (h *host) powerOn() {
 		}
 	}
 	h.w.sim.Start(h.id)
-	h.engine, h.engineFrom = true, h.w.sim.Now()
+	h.engine, h.engineFrom = true, h.w.elapsed()
 	life := h.life
-	if h.w.fences != nil {
-		h.After(h.w.upTo(300*time.Millisecond), h.startFenced)
-	}
+	h.startDaemons()
 	h.w.sim.After(h.w.between(500*time.Millisecond, 2*time.Second), func() { h.startProc(life) })
 }
 
@@ -355,7 +385,7 @@ func (h *host) off(why string) {
 	h.endSpans()
 	h.power, h.engine = false, false
 	h.life++
-	h.offFrom = h.w.sim.Now()
+	h.offFrom = h.w.elapsed()
 	if h.w.sim.Frozen(h.id) {
 		h.span("frozen", h.frozenFrom)
 	}
@@ -366,6 +396,7 @@ func (h *host) off(why string) {
 	if h.fenced != nil {
 		h.fenced.end()
 	}
+	h.qdiskd.end()
 	h.w.sim.Crash(h.id)
 	clear(h.parts)
 	h.w.observe()
@@ -472,6 +503,9 @@ func (p *proc) event(ev cluster.Event) {
 	switch ev := ev.(type) {
 	case cluster.Membership:
 		p.ring.seq, p.ring.members, p.ring.since = ev.Ring.Seq, ev.Members, p.h.w.sim.Now()
+		if p.h.w.disk != nil {
+			p.ring.quorate = false // nobody knows before the disk was heard
+		}
 		p.h.w.lookSoon()
 	case cluster.Quorum:
 		p.quorate, p.ring.quorate = ev.Quorate, ev.Quorate
@@ -691,7 +725,7 @@ func (w *world) checkStart(p *proc, s *service) {
 	// With two_node both sides of a split go on. A pause below the limit can not
 	// be noticed; the simulated engine leaves a node out at once when another
 	// one boots meanwhile, where corosync waits for its consensus timeout.
-	short := h.thawedAt != 0 && w.sim.Now()-h.thawedAt < staleLag && h.thawedAt-h.frozenFrom <= w.pause()
+	short := h.thawedAt != 0 && w.elapsed()-h.thawedAt < staleLag && h.thawedAt-h.frozenFrom <= w.pause()
 	if mine, ok := w.ringOf(h); ok && !w.cfg.Conf.Cman.TwoNode && !short {
 		for _, o := range w.hosts {
 			if r, ok := w.ringOf(o); ok && o != h && r.quorate && r.seq > mine.seq && w.sim.Now()-r.since > staleLag && !slices.Contains(r.members, h.id) {

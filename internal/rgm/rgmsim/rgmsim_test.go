@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
 )
@@ -17,6 +19,7 @@ import (
 var (
 	oneSeed   = flag.Int64("rgm.seed", -1, "run one seed and print its timeline")
 	fenceSeed = flag.Int64("rgm.fenceseed", -1, "run one seed of TestFencing and print its timeline")
+	diskSeed  = flag.Int64("rgm.diskseed", -1, "run one seed of TestDisk and print its timeline")
 	allSeeds  = flag.Uint64("rgm.seeds", 0, "run so many seeds")
 	from      = flag.Uint64("rgm.from", 0, "first seed")
 )
@@ -57,13 +60,7 @@ type scene struct {
 
 func scenes(t testing.TB) []scene {
 	var out []scene
-	read := func(text string) *clusterconf.Config {
-		doc, err := clusterconf.Parse("cluster.conf", []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return clusterconf.Decode(doc)
-	}
+	read := func(text string) *clusterconf.Config { return decode(t, text) }
 	all := confs()
 	all = append(all, all[2])
 	for i, text := range all {
@@ -156,44 +153,151 @@ func fenced(text string, kind uint64) string {
 <fence_daemon post_join_delay="3"/><rm`, 1)
 }
 
-// TestFencing runs seeds with the code of fenced, its methods and the z/VM
-// agents below rgmanager.
-func TestFencing(t *testing.T) {
-	t.Parallel()
-	rules := restree.Builtin()
-	run := func(seed uint64, trace bool) *Result {
-		texts := confs()
-		doc, err := clusterconf.Parse("cluster.conf", []byte(fenced(strings.Replace(texts[seed%3], " CENTRAL", "", 1), seed/3)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return Run(Config{Conf: clusterconf.Decode(doc), Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 3 * time.Minute, Every: 8 * time.Second, Trace: trace})
-	}
-	if *fenceSeed >= 0 {
-		r := run(uint64(*fenceSeed), true)
+// fencedSeeds runs the seeds of a test with the code of fenced, one after the
+// other, and returns their sum; or it tells the one of a flag.
+func fencedSeeds(t *testing.T, one int64, replay string, seeds, few uint64, run func(seed uint64, trace bool) *Result) *Report {
+	sum := &Report{}
+	if one >= 0 {
+		r := run(uint64(one), true)
 		for _, l := range r.Lines {
 			fmt.Println(l)
 		}
 		for _, v := range r.Violations {
 			t.Error(v)
 		}
-		return
+		return sum
 	}
-	seeds := uint64(400)
 	if testing.Short() || raceDetector {
-		seeds = 24
+		seeds = few
 	}
 	if *allSeeds > 0 {
 		seeds = *allSeeds
 	}
-	bad, faults := 0, 0
-	for seed := *from; seed < *from+seeds && bad < 5; seed++ {
+	for seed, bad := *from, 0; seed < *from+seeds && bad < 5; seed++ {
 		r := run(seed, false)
-		faults += r.Faults
-		if len(r.Violations) > 0 {
+		if sum.Add(r); len(r.Violations) > 0 {
 			bad++
-			t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run TestFencing -rgm.fenceseed %d):\n%s", seed, seed, strings.Join(r.Violations, "\n"))
+			t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run %s -%s %d):\n%s", seed, t.Name(), replay, seed, strings.Join(r.Violations, "\n"))
 		}
 	}
-	t.Logf("%d faults", faults)
+	t.Logf("%d faults", sum.Faults)
+	return sum
+}
+
+func decode(t testing.TB, text string) *clusterconf.Config {
+	doc, err := clusterconf.Parse("cluster.conf", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clusterconf.Decode(doc)
+}
+
+// TestFencing runs seeds with the code of fenced, its methods and the z/VM
+// agents below rgmanager.
+func TestFencing(t *testing.T) {
+	t.Parallel()
+	rules := restree.Builtin()
+	fencedSeeds(t, *fenceSeed, "rgm.fenceseed", 400, 24, func(seed uint64, trace bool) *Result {
+		conf := decode(t, fenced(strings.Replace(confs()[seed%3], " CENTRAL", "", 1), seed/3))
+		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 3 * time.Minute, Every: 8 * time.Second, Trace: trace})
+	})
+}
+
+// withDisk adds a quorum disk to a configuration, of a kind that goes with it.
+func withDisk(text string, kind uint64) string {
+	text = strings.Replace(text, `<totem token="3000"/>`, `<totem token="12000"/>`, 1)
+	if old := `<cman two_node="1" expected_votes="1"/>`; strings.Contains(text, old) {
+		// The disk's one vote decides: that of the master, or of heuristics.
+		disk := `<quorumd label="q"/><fence_daemon fence_race="qdisk"/>`
+		if kind%2 == 1 {
+			disk = `<quorumd device="/dev/q" votes="1" tko="4"><heuristic program="ping -c1 -w1 10.0.0.254" interval="2" tko="2"/></quorumd>`
+		}
+		return strings.Replace(text, old, `<cman expected_votes="3" quorum_dev_poll="12000"/>`+disk, 1)
+	}
+	nodes := strings.Count(text, "<clusternode ")
+	disk := fmt.Sprintf(`<cman expected_votes="%d" quorum_dev_poll="12000"/><quorumd label="q" votes="%d" io_timeout="%d" stop_cman="%d" max_error_cycles="%d"/>`,
+		2*nodes-1, nodes-1, kind%2, kind/2%2, 3*(kind/4%2))
+	return strings.Replace(text, `<clusternodes>`, disk+`<clusternodes>`, 1)
+}
+
+// TestDisk runs seeds with a quorum disk beside the code of fenced: the core of
+// qdiskd on every node, and faults of the disk, its ways and clocks.
+func TestDisk(t *testing.T) {
+	t.Parallel()
+	rules := restree.Builtin()
+	sum := fencedSeeds(t, *diskSeed, "rgm.diskseed", 60, 6, func(seed uint64, trace bool) *Result {
+		text := fenced(strings.Replace(confs()[seed%3], " CENTRAL", "", 1), seed/3)
+		if strings.Contains(text, "two_node") {
+			text = strings.Replace(text, `<fence_daemon post_join_delay="3"/>`, "", 1)
+		}
+		conf := decode(t, withDisk(text, seed/3))
+		if _, why := diskSetups(conf); why != "" {
+			t.Fatal(why)
+		}
+		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 4 * time.Minute, Every: 8 * time.Second, Trace: trace})
+	})
+	if d := sum.Disk; *diskSeed < 0 && (d == nil || d.Faults == 0 || d.Masters == 0 || d.Evictions == 0 || d.Kills == 0) {
+		t.Errorf("the disk was not played: %+v", d)
+	}
+}
+
+// TestDisk_Lulls: times in which all is well are passed over, and yet are part
+// of the story; a seed is the same story traced or not.
+func TestDisk_Lulls(t *testing.T) {
+	t.Parallel()
+	run := func(trace bool) *Result {
+		conf := decode(t, withDisk(fenced(confs()[0], 0), 0))
+		return Run(Config{Conf: conf, Rules: restree.Builtin(), Seed: 1, Fencing: true, Calm: true, Faults: 6 * time.Hour, Every: time.Hour, Trace: trace})
+	}
+	r, again := run(true), run(false)
+	if len(r.Violations) > 0 || r.Length < 6*time.Hour {
+		t.Errorf("%v: %v", r, r.Violations)
+	}
+	var passed time.Duration
+	for _, l := range r.Lines {
+		if text, is := strings.CutPrefix(l.Text, "nothing happens for "); is {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			passed += d
+		}
+	}
+	if passed < 3*time.Hour {
+		t.Errorf("of %v %v were passed over", r.Length, passed)
+	}
+	for _, s := range r.Services {
+		if s.Total < 5*time.Hour || s.Up < 4*time.Hour {
+			t.Errorf("%s ran %v of %v: what was passed over counts, too", s.Name, s.Up, s.Total)
+		}
+	}
+	if diff := cmp.Diff(r.Services, again.Services); diff != "" {
+		t.Errorf("the same seed untraced (-traced +untraced):\n%s", diff)
+	}
+}
+
+// TestDisk_LeftOut: it is said why a quorum disk is not played.
+func TestDisk_LeftOut(t *testing.T) {
+	t.Parallel()
+	two := `<cluster name="c" config_version="1">%s<clusternodes><clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/></clusternodes>
+<rm><service name="s"><script name="s" file="/s"/></service></rm></cluster>`
+	for _, tc := range []struct{ name, conf, want string }{
+		{"two_node", `<cman two_node="1" expected_votes="1"/><quorumd label="q"/>`, "two_node and a quorum disk exclude each other"},
+		{"no votes", `<quorumd label="q" votes="0"/>`, "it has no votes"},
+		{"no device", `<quorumd/>`, "quorumd has neither label nor device"},
+		{"a token that is too short", `<totem token="5000"/><quorumd label="q"/>`, "a token of 5000 ms is too short"},
+		{"a poll that is too short", `<cman quorum_dev_poll="2000"/><quorumd label="q"/>`, "set quorum_dev_poll to more"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			conf := decode(t, fmt.Sprintf(two, tc.conf))
+			text := strings.Join(Assumptions(conf), "\n")
+			if !strings.Contains(text, "the quorum disk and its votes are left out: ") || !strings.Contains(text, tc.want) {
+				t.Errorf("%q\nis said; %q is the reason", text, tc.want)
+			}
+			if r := Run(Config{Conf: conf, Rules: restree.Builtin(), Faults: time.Minute}); r.Disk != nil {
+				t.Errorf("it is played: %+v", r.Disk)
+			}
+		})
+	}
 }
