@@ -20,7 +20,8 @@ const (
 	defaultRetryMax = 30 * time.Second
 	// processGrace is how long a node whose fence daemon failed may take to come
 	// back with a new one before it is killed. The original waits as long in a
-	// cluster of two.
+	// cluster of two. It ends when the node itself leaves the cluster: nothing
+	// will come back then.
 	processGrace = 5 * time.Second
 	// loggedRetries are the attempts logged in full.
 	loggedRetries = 4
@@ -134,14 +135,16 @@ type job struct {
 	id   uint64
 	node cluster.NodeID
 	seen time.Time // when this node knew of the victim
-	// released says that the delay is over, base when that was.
-	released bool
-	base     time.Time
-	attempt  int
-	running  bool
-	run      int
-	started  time.Time
-	next     time.Time
+	// released says that the delay is over, base when the victim may be fenced
+	// but for the race, and grace when that may be at the earliest while the node
+	// is in the cluster.
+	released    bool
+	base, grace time.Time
+	attempt     int
+	running     bool
+	run         int
+	started     time.Time
+	next        time.Time
 	// done is the operation that made it off, if it did.
 	done     *Op
 	sentDone bool
@@ -768,7 +771,8 @@ func (c *Core) hold() {
 	}
 	for _, j := range c.jobs {
 		if !j.released {
-			j.released, j.base = true, c.base(j, end)
+			j.released = true
+			j.base, j.grace = c.base(j, end)
 			c.log(slog.LevelDebug, "%s not a cluster member after %d sec %s", c.name(j.node), seconds(d.length), d.kind)
 		}
 	}
@@ -782,27 +786,24 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// base is when a victim may be fenced, but for the race: after the delays. A
-// side of a race that is in doubt waits from the longer of the two delays of the
-// configuration, because the other side may have chosen that one.
-func (c *Core) base(j *job, end time.Time) time.Time {
+// base is when a victim may be fenced, but for the race: after the delays, and
+// grace the same for a node whose fence daemon alone failed. A side of a race that
+// is in doubt waits from the longer of the two delays of the configuration,
+// because the other side may have chosen that one.
+func (c *Core) base(j *job, end time.Time) (base, grace time.Time) {
 	v := c.st.victim(j.node)
-	if v.reason == ReasonProcess {
-		if grace := j.seen.Add(processGrace); grace.After(end) {
-			end = grace
-		}
-	}
 	if c.cfg.Race != RaceNone && !v.settled {
-		if longest := c.delay.start.Add(max(c.cfg.PostJoinDelay, c.cfg.PostFailDelay)); longest.After(end) {
-			end = longest
-		}
+		end = later(end, c.delay.start.Add(max(c.cfg.PostJoinDelay, c.cfg.PostFailDelay)))
+	}
+	if grace = end; v.reason == ReasonProcess {
+		grace = later(end, j.seen.Add(processGrace))
 	}
 	for _, n := range c.cfg.Nodes {
 		if n.ID == j.node {
-			end = end.Add(n.Delay)
+			end, grace = end.Add(n.Delay), grace.Add(n.Delay)
 		}
 	}
-	return end
+	return end, grace
 }
 
 func seconds(d time.Duration) int {
@@ -827,15 +828,19 @@ func (c *Core) attempt(j *job) {
 	if !j.released {
 		return
 	}
-	if base := later(j.base, c.pausedUntil); c.now.Before(base) {
-		c.wake(base)
+	base := j.base
+	if slices.Contains(c.members.Members, j.node) {
+		base = j.grace
+	}
+	if first := later(base, c.pausedUntil); c.now.Before(first) {
+		c.wake(first)
 		return
 	}
 	c.kill(v)
 	if j.running {
 		return
 	}
-	ok, at := c.cfg.mayStart(v, j.base, c.now)
+	ok, at := c.cfg.mayStart(v, base, c.now)
 	if j.next.After(at) {
 		ok, at = !c.now.Before(j.next), j.next
 	}

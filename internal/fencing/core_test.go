@@ -350,6 +350,54 @@ func TestCore_Paused(t *testing.T) {
 	}
 }
 
+// TestCore_DaemonFailed: a node whose fence daemon ends has 5 s to come back with
+// a new one, and none if it goes itself: it is fenced at once then, as one that
+// went with its daemon is.
+func TestCore_DaemonFailed(t *testing.T) {
+	t.Parallel()
+	died := cluster.View{Group: fencing.Group, Ring: ring(4), Members: []cluster.Member{{Node: 1, Instance: 1}},
+		Left: []cluster.Change{{Member: cluster.Member{Node: 2, Instance: 2}, Reason: cluster.Died}}}
+	for _, tc := range []struct {
+		name  string
+		gone  time.Duration // the node, after its daemon; 0 if it stays
+		delay time.Duration // of the node, in its fence element
+		want  time.Duration
+	}{
+		{"the daemon alone", 0, 0, 5 * time.Second},
+		{"the daemon alone, of a node with a delay", 0, 2 * time.Second, 7 * time.Second},
+		{"the node a moment later", 300 * time.Millisecond, 0, 300 * time.Millisecond},
+		{"the node a moment later, with a delay", 300 * time.Millisecond, 2 * time.Second, 2 * time.Second},
+		{"the node much later", 4 * time.Second, 0, 4 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := manual()
+			cfg.Nodes[1].Delay = tc.delay
+			s := newSolo(t, cfg)
+			together(s, cfg)
+			s.now = s.now.Add(time.Minute)
+			began := s.now
+			s.engine(died)
+			if tc.gone > 0 {
+				s.tick(tc.gone - time.Millisecond)
+				if len(s.fences()) > 0 {
+					t.Fatalf("fenced too early:\n%s", strings.Join(s.log, "\n"))
+				}
+				s.now = s.now.Add(time.Millisecond)
+				mb, q, v := splitOff()
+				v.Left = nil
+				s.engine(mb, v, q)
+			}
+			for len(s.fences()) == 0 && s.now.Before(began.Add(time.Minute)) {
+				s.tick(time.Millisecond)
+			}
+			if got := s.now.Sub(began); len(s.fences()) != 1 || got != tc.want {
+				t.Errorf("%d times fenced, after %s; want once after %s:\n%s", len(s.fences()), got, tc.want, strings.Join(s.log, "\n"))
+			}
+		})
+	}
+}
+
 // TestCore_OffIsOfTheLifeBefore: a node that was fenced and is in the cluster
 // again, without its daemon, is not off as of a ring that it is in. Whoever relies
 // on that would take over what runs there now.
