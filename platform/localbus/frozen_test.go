@@ -184,3 +184,46 @@ func TestFrozen(t *testing.T) {
 		})
 	}
 }
+
+// TestHub_Silent: the processes of a stopped node go together, as the node, also
+// if the last sign of life of one came a moment after that of another; one that
+// is stopped alone goes alone.
+func TestHub_Silent(t *testing.T) {
+	t.Parallel()
+	const token = 10 * time.Second
+	now := time.Unix(1000, 0)
+	type process struct {
+		node     uint32
+		ago      time.Duration // since it was heard
+		observer bool
+	}
+	for _, tc := range []struct {
+		name string
+		all  []process
+		want []int // indexes of all
+	}{
+		{"none", []process{{node: 1}, {node: 2, ago: token}}, nil},
+		{"the last one of a node", []process{{node: 1}, {node: 2, ago: token + 1}}, []int{1}},
+		{"a node, within a moment", []process{{node: 1}, {node: 2, ago: token + 1}, {node: 2, ago: token - 1}}, nil},
+		{"a node, one ping apart", []process{{node: 1}, {node: 2, ago: token - token/pingsPerToken + 1}, {node: 2, ago: token + 1}}, nil},
+		{"a node, when all are silent", []process{{node: 1}, {node: 2, ago: token + token/pingsPerToken}, {node: 2, ago: token + 1}}, []int{1, 2}},
+		{"one process, the other goes on", []process{{node: 1}, {node: 2, ago: token + 1}, {node: 2, ago: token / pingsPerToken}}, []int{1}},
+		{"a node with one that looks on", []process{{node: 1}, {node: 2, ago: token + 1}, {node: 2, ago: token - 1, observer: true}}, []int{1}},
+		{"two nodes", []process{{node: 1, ago: token + 1}, {node: 2, ago: token - 1}}, []int{0}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			h := &hub{token: token}
+			for _, p := range tc.all {
+				h.clients = append(h.clients, &client{node: Node{ID: p.node}, heard: now.Add(-p.ago), observer: p.observer})
+			}
+			var got []int
+			for _, c := range h.silent(now) {
+				got = append(got, slices.Index(h.clients, c))
+			}
+			if !slices.Equal(got, tc.want) {
+				t.Errorf("silent are %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

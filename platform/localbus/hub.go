@@ -172,21 +172,38 @@ func (h *hub) ping() {
 		paused := now.Sub(last) > h.token/2
 		last = now
 		if h.rules() {
-			var silent []*client
 			for _, c := range h.clients {
-				switch {
-				case paused:
+				if paused {
 					c.heard = now
-				case now.Sub(c.heard) > h.token:
-					silent = append(silent, c)
-					c.end()
 				}
+			}
+			silent := h.silent(now)
+			for _, c := range silent {
+				c.end()
 			}
 			h.drop(silent)
 			h.toAll(head{Kind: kindPing})
 		}
 		h.mu.Unlock()
 	}
+}
+
+// silent are the clients that were not heard for a token. The processes of a node
+// that is stopped were last heard one after the other: they are waited for, so
+// that the node fails and not first one of its processes. One that is stopped
+// alone is known by the others of its node going on without it. h.mu is held.
+func (h *hub) silent(now time.Time) (out []*client) {
+	for _, c := range h.clients {
+		if now.Sub(c.heard) <= h.token {
+			continue
+		}
+		if wait := slices.ContainsFunc(h.clients, func(o *client) bool {
+			return o.node.ID == c.node.ID && !o.observer && now.Sub(o.heard) <= h.token && o.heard.Sub(c.heard) <= h.token/2
+		}); !wait {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // dismiss lets a client of this process go in order.
