@@ -19,8 +19,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	if status := agents.Apache(proc.Kill, probe.Client{}).Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.Apache(proc.Kill, probe.Client{}).Main(ctx, env, args))
 }

@@ -85,8 +85,13 @@ type ExitError struct {
 	Err  error
 }
 
-// Exit returns an *ExitError with the status code and no text.
-func Exit(code int) error { return &ExitError{Code: code} }
+// Exit returns an *ExitError with the status code and no text; nil for 0.
+func Exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return &ExitError{Code: code}
+}
 
 // Exitf returns an *ExitError with the status code and a formatted text.
 func Exitf(code int, format string, args ...any) error {

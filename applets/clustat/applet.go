@@ -172,10 +172,7 @@ func (t *tool) once(st *rgmctl.Status, w io.Writer) error {
 	if _, err := io.WriteString(w, out); err != nil {
 		return applet.Exitf(exitError, "clustat: write the output: %v", err)
 	}
-	if code != 0 {
-		return applet.Exit(code)
-	}
-	return nil
+	return applet.Exit(code)
 }
 
 func (t *tool) render(st *rgmctl.Status) (out string, code int) {

@@ -5,13 +5,11 @@ package clusterfs
 
 import (
 	"context"
-	"os"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/agentmachine"
 	"github.com/haobox/haobox/internal/agents"
 	"github.com/haobox/haobox/platform"
-	"github.com/haobox/haobox/platform/power"
-	"github.com/haobox/haobox/platform/proc"
 )
 
 // Applet is the command.
@@ -22,9 +20,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	agent := agents.ClusterFS(agents.Machine{Kill: proc.Kill, Reboot: power.Reboot, PID: os.Getpid(), Parent: os.Getppid()})
-	if status := agent.Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.ClusterFS(agentmachine.Machine()).Main(ctx, env, args))
 }

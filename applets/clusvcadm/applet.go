@@ -137,9 +137,6 @@ func (t *tool) parse(args []string) (done bool, err error) {
 
 func (t *tool) usage(code int) error {
 	io.WriteString(t.env.Stdout, usage)
-	if code == 0 {
-		return nil
-	}
 	return applet.Exit(code)
 }
 

@@ -240,8 +240,5 @@ func (t *tool) report(done method.Done) error {
 	if logged {
 		t.env.Log.With(platform.AppletKey, "fence_node").Error(line)
 	}
-	if code == 0 {
-		return nil
-	}
 	return applet.Exit(code)
 }

@@ -1,17 +1,14 @@
 // Package fencezvmip is the fence agent fence_zvmip: z/VM guests switched off and on
-// through SMAPI over TCP/IP. What it does is in internal/fenceagent/zvm; here it is
-// given its transports.
+// through SMAPI over TCP/IP. What it does is in internal/fenceagent/zvm.
 package fencezvmip
 
 import (
 	"context"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/applets/internal/zvmagent"
 	"github.com/haobox/haobox/internal/fenceagent/zvm"
-	"github.com/haobox/haobox/internal/smapi"
-	"github.com/haobox/haobox/internal/version"
 	"github.com/haobox/haobox/platform"
-	"github.com/haobox/haobox/platform/transport"
 )
 
 // Applet is the command.
@@ -22,18 +19,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	agent := zvm.Agent{Name: zvm.IP, Version: version.String(), Dial: dial}
-	if status := agent.Run(ctx, env, args); status != 0 {
-		return applet.Exit(status)
-	}
-	return nil
-}
-
-func dial(e zvm.Endpoint) (smapi.Dialer, error) {
-	d, err := transport.NewDialer(e.Text, transport.Defaults{Port: smapi.Port, Program: smapi.Program},
-		transport.ClientTLS{CAFile: e.CAFile, Insecure: e.Insecure})
-	if err != nil {
-		return nil, err
-	}
-	return smapi.DialFunc(d.Dial), nil
+	return zvmagent.Run(ctx, env, args, zvm.IP)
 }

@@ -34,8 +34,5 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 			net.Close()
 		}
 	}()
-	if status := agents.IP(open, proc.Kill).Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.IP(open, proc.Kill).Main(ctx, env, args))
 }

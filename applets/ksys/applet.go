@@ -21,5 +21,5 @@ const (
 var Applet = applet.Applet{Name: name, Section: 8, Class: applet.Agent, Summary: summary, Run: run}
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	return ksysmachine.Exit(ksyscli.Agent(ctx, env, args, ksysmachine.Machine()))
+	return applet.Exit(ksyscli.Agent(ctx, env, args, ksysmachine.Machine()))
 }

@@ -79,10 +79,7 @@ func show(c *cli.Context, env platform.Env) error {
 			return applet.Exitf(ksys.ExitNoCluster, "%s: PowerHA SystemMirror is not installed: no clmgr, clcmd and clRGinfo; --local asks this node alone", name)
 		}
 		if watch == 0 || env.Clock.Sleep(c.Context, time.Duration(watch)*time.Second) != nil {
-			if code != ksys.ExitOK {
-				return applet.Exit(code)
-			}
-			return nil
+			return applet.Exit(code)
 		}
 	}
 }

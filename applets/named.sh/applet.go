@@ -18,8 +18,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	if status := agents.BIND(proc.Kill).Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.BIND(proc.Kill).Main(ctx, env, args))
 }

@@ -232,10 +232,7 @@ func sequence(c *cli.Context, env platform.Env, h *setup.Host, o setup.Options, 
 			return err
 		}
 	}
-	if code != setup.ExitOK {
-		return applet.Exit(code)
-	}
-	return nil
+	return applet.Exit(code)
 }
 
 func openStore(path string) (ksys.Store, error) {

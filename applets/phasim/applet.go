@@ -43,10 +43,7 @@ const (
 
 func run(ctx context.Context, env platform.Env, args []string) error {
 	if slices.Contains(phasim.Names(), args[0]) {
-		if code := phasim.Command(ctx, env, openStore, args); code != 0 {
-			return applet.Exit(code)
-		}
-		return nil
+		return applet.Exit(phasim.Command(ctx, env, openStore, args))
 	}
 	usage := func(_ *cli.Context, err error, _ bool) error {
 		return applet.Exitf(exitUsage, "%s: %v; see %s --help", name, err, name)

@@ -18,8 +18,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	if status := agents.Postgres(proc.Kill).Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.Postgres(proc.Kill).Main(ctx, env, args))
 }

@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haobox/haobox/applets/internal/agentmachine"
 	"github.com/haobox/haobox/internal/agents"
 	"github.com/haobox/haobox/internal/ragent"
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/rgm"
 	"github.com/haobox/haobox/platform/netif"
-	"github.com/haobox/haobox/platform/power"
 	"github.com/haobox/haobox/platform/probe"
 	"github.com/haobox/haobox/platform/proc"
 	units "github.com/haobox/haobox/platform/systemd"
@@ -39,7 +39,7 @@ type native struct {
 
 func newNative() *native {
 	n := &native{byType: map[string]*agents.Agent{}}
-	m := agents.Machine{Kill: proc.Kill, Reboot: power.Reboot, PID: os.Getpid(), Parent: os.Getppid()}
+	m := agentmachine.Machine()
 	for _, a := range []*agents.Agent{
 		agents.Apache(proc.Kill, probe.Client{}), agents.ClusterFS(m), agents.FS(m), agents.IP(n.open, proc.Kill),
 		agents.LVM(m), agents.MySQL(proc.Kill, probe.Client{}), agents.BIND(proc.Kill), agents.NetFS(m),

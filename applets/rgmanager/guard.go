@@ -59,9 +59,6 @@ func guard(ctx context.Context, env platform.Env, args []string, o options) erro
 	case err != nil:
 		return applet.Exitf(1, "rgmanager: wait for the daemon: %w", err)
 	case res.Signal == 0:
-		if res.ExitCode == 0 {
-			return nil
-		}
 		return applet.Exit(res.ExitCode)
 	}
 	if res.Signal == int(syscall.SIGKILL) {

@@ -287,11 +287,7 @@ func (s *shell) execute(actions []rgm.Action) {
 				s.d.Debugf("leave the group: %v", err)
 			}
 		case rgm.Exit:
-			if a.Code == 0 {
-				s.d.Stop(nil)
-			} else {
-				s.d.Stop(applet.Exit(a.Code))
-			}
+			s.d.Stop(applet.Exit(a.Code))
 		}
 	}
 }

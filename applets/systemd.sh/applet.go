@@ -20,8 +20,5 @@ var Applet = applet.Applet{
 }
 
 func run(ctx context.Context, env platform.Env, args []string) error {
-	if status := agents.Systemd(units.Manager{}).Main(ctx, env, args); status != agents.OK {
-		return applet.Exit(status)
-	}
-	return nil
+	return applet.Exit(agents.Systemd(units.Manager{}).Main(ctx, env, args))
 }

@@ -121,6 +121,11 @@ type Operation struct {
 
 // Begin begins an operation. Shell.Run is not used.
 func (s *Set) Begin(op Op, target *Resource, sh Shell) *Operation {
+	return begin(sh, func(sh Shell) Result { return s.Operate(op, target, sh) })
+}
+
+// begin turns the agent calls of operate into steps.
+func begin(sh Shell, operate func(Shell) Result) *Operation {
 	o := &Operation{}
 	o.next, o.stop = iter.Pull(func(yield func(*Step) bool) {
 		gone := false
@@ -132,7 +137,7 @@ func (s *Set) Begin(op Op, target *Resource, sh Shell) *Operation {
 			}
 			return step.Exit
 		}
-		o.result = s.Operate(op, target, sh)
+		o.result = operate(sh)
 	})
 	return o
 }
@@ -508,20 +513,7 @@ func (n *Node) KeepOnAdd() bool {
 // BeginNode is Begin for one resource group: it does not look for other
 // occurrences of its resource.
 func BeginNode(op Op, n *Node, sh Shell) *Operation {
-	o := &Operation{}
-	o.next, o.stop = iter.Pull(func(yield func(*Step) bool) {
-		gone := false
-		sh.Run = func(c Call) int {
-			step := &Step{Call: c, Exit: 1}
-			if gone || !yield(step) {
-				gone = true
-				return 1
-			}
-			return step.Exit
-		}
-		o.result = OperateNode(op, n, sh)
-	})
-	return o
+	return begin(sh, func(sh Shell) Result { return OperateNode(op, n, sh) })
 }
 
 // Adopt counts what is found started below n, and n itself, as started here: a

@@ -127,13 +127,10 @@ func Run(ctx context.Context, env platform.Env, cfg Config, start func(ctx conte
 	}
 	if !cfg.Foreground && !underSystemd && !detached && cfg.Signals == nil {
 		code, err := proc.Detach(cfg.Args)
-		switch {
-		case err != nil:
+		if err != nil {
 			return applet.Exitf(1, "%s: %w", cfg.Name, err)
-		case code != 0:
-			return applet.Exit(code)
 		}
-		return nil
+		return applet.Exit(code)
 	}
 	if cfg.OneProcessor && cfg.Signals == nil && env.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)

@@ -36,13 +36,5 @@ func OpenStore(path string) (ksys.Store, error) {
 // Script runs a script of PowerHA on this node.
 func Script(ctx context.Context, env platform.Env, args []string, s ksyscli.Spec) error {
 	s.Machine = Machine()
-	return Exit(ksyscli.Script(ctx, env, args, s))
-}
-
-// Exit turns a status into what an applet returns.
-func Exit(code int) error {
-	if code == ksys.ExitOK {
-		return nil
-	}
-	return applet.Exit(code)
+	return applet.Exit(ksyscli.Script(ctx, env, args, s))
 }
