@@ -84,7 +84,17 @@ func (t tool) runSimulation(c *cli.Context) error {
 	if err := write(t.env.Stdout); err != nil {
 		return fmt.Errorf("haobox simulate: write the report: %w", err)
 	}
-	if n := len(report.Violations); n > 0 {
+	return verdict(report)
+}
+
+// verdict is how a report ends: a simulation that failed itself says nothing of
+// the cluster.
+func verdict(r *rgmsim.Report) error {
+	if len(r.Failures) > 0 {
+		f := r.Failures[0]
+		return fail("haobox simulate: seed %d: the simulation itself failed %s; please report the file and the seed", f.Seed, f.Text)
+	}
+	if n := len(r.Violations); n > 0 {
 		return applet.Exitf(exitViolated, "haobox simulate: %d times something happened that must not; please report the file and a seed", n)
 	}
 	return nil

@@ -21,7 +21,7 @@
 //	type rgm struct{ whatif.Base }
 //
 //	func (rgm) Name() string { return "rgmanager" }
-//	func (rgm) Start(p *whatif.Process) whatif.Daemon {
+//	func (rgm) Start(p *whatif.Process) (whatif.Daemon, error) {
 //		g, _ := p.Engine.Join("haobox:rgm", func(ev cluster.Event) { … core.Step(p.Now(), …) … })
 //		…
 //	}

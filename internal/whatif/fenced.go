@@ -2,6 +2,7 @@ package whatif
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ type attempt struct {
 }
 
 // Start joins the group, and then the domain.
-func (f *Fenced) Start(p *Process) Daemon {
+func (f *Fenced) Start(p *Process) (Daemon, error) {
 	d := &FenceDaemon{part: f, p: p, running: map[int]*attempt{}, known: map[cluster.NodeID]known{}, stopped: map[cluster.Member]bool{}}
 	step := func(ev cluster.Event) {
 		if v, is := ev.(cluster.View); is {
@@ -93,17 +94,17 @@ func (f *Fenced) Start(p *Process) Daemon {
 	}
 	var err error
 	if d.group, err = p.Engine.Join(fencing.Group, step); err != nil {
-		panic("whatif: join: " + err.Error()) // the engine was started a moment ago
+		return nil, fmt.Errorf("join the group: %w", err)
 	}
 	self := d.group.Self()
 	f.lives[self] = p.Machine.Life
 	f.newest[self.Node] = self.Instance
 	d.core = fencing.New(f.cfg, self)
 	if _, err = p.Engine.Watch(step); err != nil {
-		panic("whatif: watch: " + err.Error())
+		return nil, fmt.Errorf("watch the cluster: %w", err)
 	}
 	d.Step(fencing.Join{})
-	return d
+	return d, nil
 }
 
 // Step hands an event to the core and does what it says.

@@ -43,17 +43,17 @@ const (
 	slowest  = 8 * time.Second
 )
 
-func newQdiskd(w *World) *Qdiskd {
+func newQdiskd(w *World) (*Qdiskd, error) {
 	q := &Qdiskd{&disksim.Cluster{Sim: w.Sim, Disk: disksim.NewDisk(w.Sim, rand.New(rand.NewPCG(w.Scn.Seed, 3))), Rand: w.Rand, Span: diskSpan, Slowest: slowest,
 		Trace: w.Trace, Violate: w.Violate, Mended: func() bool { return w.Mended }}}
 	for _, m := range w.Machines {
 		s, _, err := quorumdisk.Prepare(w.conf, int(m.ID))
 		if err != nil {
-			panic("whatif: the quorum disk: " + err.Error()) // a mistake in diskConf
+			return nil, fmt.Errorf("the quorum disk: %w", err)
 		}
 		q.Add(m.ID, m.Name, s.Label, s, &diskHost{m, q})
 	}
-	return q
+	return q, nil
 }
 
 // qdiskd is the Part of the quorum disk, or nil.
@@ -70,12 +70,8 @@ func (w *World) qdiskd() *Qdiskd {
 func (*Qdiskd) Name() string { return "qdiskd" }
 
 // Start opens the disk and joins the group.
-func (q *Qdiskd) Start(p *Process) Daemon {
-	d, err := q.Members[p.Machine.ID-1].Start(diskLife{p}, p.Engine)
-	if err != nil {
-		panic("whatif: qdiskd: " + err.Error()) // the engine was started a moment ago
-	}
-	return d
+func (q *Qdiskd) Start(p *Process) (Daemon, error) {
+	return q.Members[p.Machine.ID-1].Start(diskLife{p}, p.Engine)
 }
 
 // diskLife is a Process as disksim wants it.

@@ -1,6 +1,7 @@
 package whatif
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ type GroupDaemon struct {
 }
 
 // Start joins the group and begins to listen to fenced.
-func (r *Rgmanager) Start(p *Process) Daemon {
+func (r *Rgmanager) Start(p *Process) (Daemon, error) {
 	d := &GroupDaemon{part: r, p: p, life: life{p.Machine.ID, p.Machine.Life}, told: map[cluster.NodeID]rgm.NodeSafe{}}
 	if r.parts[d.life] == nil {
 		r.parts[d.life] = map[string]bool{}
@@ -71,15 +72,15 @@ func (r *Rgmanager) Start(p *Process) Daemon {
 	}
 	var err error
 	if d.group, err = p.Engine.Join(rgm.Group, step); err != nil {
-		panic("whatif: join: " + err.Error())
+		return nil, fmt.Errorf("join the group: %w", err)
 	}
 	d.core = rgm.New(rgm.Options{Self: d.group.Self(), Name: p.Machine.Name, Kept: r.kept[d.life], Pause: rgm.PauseFor(r.conf)})
 	r.cores = append(r.cores, d.core)
 	if _, err = p.Engine.Watch(step); err != nil {
-		panic("whatif: watch: " + err.Error())
+		return nil, fmt.Errorf("watch the cluster: %w", err)
 	}
 	d.tick()
-	return d
+	return d, nil
 }
 
 // tick listens to fenced and lets time pass.

@@ -3,6 +3,7 @@ package whatif
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -65,9 +66,18 @@ type Result struct {
 // needs a longer one.
 const shortToken = time.Second
 
-// Run runs a story. trace, if not nil, gets its lines.
-func Run(scn Scn, trace func(string)) Result {
-	w := newWorld(scn, trace)
+// Run runs a story. trace, if not nil, gets its lines. If the simulation itself
+// is wrong, or a core panics, that is a violation, too.
+func Run(scn Scn, trace func(string)) (r Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			r = Result{Scn: scn, Violations: []string{fmt.Sprintf("the story can not go on: %v\n%s", p, debug.Stack())}}
+		}
+	}()
+	w, err := newWorld(scn, trace)
+	if err != nil {
+		return Result{Scn: scn, Violations: []string{"the simulation itself: " + err.Error()}}
+	}
 	w.Trace("seed %d: %+v", scn.Seed, scn)
 	for _, m := range w.Machines {
 		w.HV.Do(zvmsim.SetGuest{Guest: m.Name, State: zvmsim.On})
@@ -86,7 +96,7 @@ func Run(scn Scn, trace func(string)) Result {
 	return Result{Scn: scn, Violations: w.violations, Stats: w.stats, Took: w.Sim.Now()}
 }
 
-func newWorld(scn Scn, trace func(string)) *World {
+func newWorld(scn Scn, trace func(string)) (*World, error) {
 	w := &World{Scn: scn, trace: trace, Rand: rand.New(rand.NewPCG(scn.Seed, 1)), token: shortToken}
 	quorumDisk := ""
 	if scn.Disk {
@@ -106,7 +116,7 @@ func newWorld(scn Scn, trace func(string)) *World {
 	text := w.clusterConf(members, quorumDisk)
 	doc, err := clusterconf.Parse("cluster.conf", []byte(text))
 	if err != nil {
-		panic("whatif: " + err.Error() + "\n" + text) // a mistake in clusterConf
+		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
 	w.conf = clusterconf.Decode(doc)
 	if scn.Disk {
@@ -124,11 +134,15 @@ func newWorld(scn Scn, trace func(string)) *World {
 		guests = append(guests, vmsim.Guest{Name: m.Name, Member: members[i%len(members)]})
 	}
 	if w.HV, err = vmsim.New(w.Sim, epoch, scn.Seed, members, guests, delays, w.guestChanged); err != nil {
-		panic("whatif: the simulated z/VM: " + err.Error()) // a mistake in the lines above
+		return nil, fmt.Errorf("the simulated z/VM: %w", err)
 	}
 	w.Parts = []Part{&Fenced{cfg: fencing.ConfigOf(w.conf, 1), lives: map[cluster.Member]int{}, newest: map[cluster.NodeID]uint32{}, vouched: map[life]bool{}, relied: map[cluster.Member]bool{}, left: map[cluster.Member]bool{}}}
 	if scn.Disk {
-		w.Parts = append(w.Parts, newQdiskd(w))
+		q, err := newQdiskd(w)
+		if err != nil {
+			return nil, err
+		}
+		w.Parts = append(w.Parts, q)
 	}
 	if scn.Services {
 		w.Parts = append(w.Parts, newRgmanager(w.conf))
@@ -138,7 +152,7 @@ func newWorld(scn Scn, trace func(string)) *World {
 			w.checkers = append(w.checkers, c)
 		}
 	}
-	return w
+	return w, nil
 }
 
 // clusterConf writes the cluster.conf of the story. Guests may run on any member
@@ -372,7 +386,8 @@ func (w *World) fault() {
 		text := texts[w.Rand.IntN(len(texts))]
 		rule, err := zvmsim.ParseFault(text)
 		if err != nil {
-			panic("whatif: " + err.Error()) // a mistake in the lines above
+			w.Violate("the simulation itself: %v", err)
+			return
 		}
 		w.Trace("z/VM: fault %s", text)
 		w.HV.Do(zvmsim.AddFault{Fault: rule})

@@ -22,7 +22,8 @@ type Part interface {
 	Name() string
 	// Start begins a life of the daemon. It is called in the middle of the
 	// story, with the engine of the node running.
-	Start(p *Process) Daemon
+	// An error means that the simulation itself is wrong.
+	Start(p *Process) (Daemon, error)
 }
 
 // Daemon is a daemon's life, as others on its node and rules see it. What it
@@ -259,7 +260,10 @@ func (m *Machine) StartDaemon(part Part) {
 	p := &Process{Machine: m, Part: part, Engine: e, alive: true}
 	m.processes = append(m.processes, p)
 	m.World.Trace("%s %s starts", m.Name, part.Name())
-	p.Daemon = part.Start(p)
+	if p.Daemon, err = part.Start(p); err != nil {
+		m.World.Violate("the simulation itself: %s of %s: %v", part.Name(), m.Name, err)
+		p.Exit()
+	}
 }
 
 // stopped follows the end of the machine, whatever the reason.

@@ -236,7 +236,7 @@ func (d *Daemon) heuristics(all []quorumdisk.HeuristicAction) {
 		case quorumdisk.Log:
 			d.life.Log(a)
 		case quorumdisk.ScoreOf:
-			d.step(quorumdisk.Score{Score: a.Score, Max: a.Max})
+			d.step(quorumdisk.Score(a))
 		}
 	}
 }

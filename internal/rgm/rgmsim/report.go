@@ -21,6 +21,9 @@ type Report struct {
 	Faults     int           `json:"faults"`
 	Services   []SummaryLine `json:"services"`
 	Violations []Violation   `json:"violations"`
+	// Failures are runs that ended too early (Result.Failure); nothing else
+	// counts them.
+	Failures []Violation `json:"failures,omitempty"`
 	// Disk sums up the quorum disk; nil if none was played.
 	Disk *disksim.Stats `json:"disk,omitempty"`
 	// Assumed is what was not simulated, one line each (Assumptions).
@@ -49,6 +52,10 @@ type Violation struct {
 
 // Add adds a run. Add runs in the order of their seeds for equal reports.
 func (r *Report) Add(x *Result) {
+	if x.Failure != "" {
+		r.Failures = append(r.Failures, Violation{x.Seed, x.Failure})
+		return
+	}
 	r.Seeds++
 	r.Hours += x.Length.Hours()
 	r.Faults += x.Faults
@@ -95,9 +102,14 @@ func (r *Report) Text(w io.Writer) error {
 	if d := r.Disk; d != nil {
 		fmt.Fprintf(b, "\nQuorum disk: %d of the faults, masters elected %d times, notices of eviction written %d times\n", d.Faults, d.Masters, d.Evictions)
 	}
-	if len(r.Violations) == 0 {
+	for _, f := range r.Failures {
+		fmt.Fprintf(b, "\nThe simulation itself failed with seed %d, %s\n", f.Seed, f.Text)
+	}
+	switch {
+	case r.Seeds == 0:
+	case len(r.Violations) == 0:
 		fmt.Fprintln(b, "\nNothing happened that must not happen.")
-	} else {
+	default:
 		fmt.Fprintln(b, "\nThis must never happen, and did:")
 		for _, v := range r.Violations {
 			fmt.Fprintf(b, "  seed %d at %s\n", v.Seed, v.Text)

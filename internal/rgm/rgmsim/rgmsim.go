@@ -17,7 +17,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
@@ -94,6 +96,10 @@ type Result struct {
 	Length     time.Duration
 	Lines      []Line
 	Spans      []Span
+	// Failure says in one line why the run ended too early: the simulation itself
+	// is wrong, or a core panics. The timeline has the rest. The other results
+	// mean nothing then.
+	Failure string
 	// Disk counts what happened to the quorum disk; nil without one.
 	Disk *disksim.Stats
 }
@@ -206,16 +212,40 @@ const staleLag = 20 * time.Millisecond
 // epoch is the time of day at which runs begin.
 func epoch() time.Time { return time.Unix(1_000_000_000, 0).UTC() }
 
-// Run runs one seed.
-func Run(cfg Config) *Result {
+// crashed ends a run in which the simulation itself is wrong, or a core panics.
+func (w *world) crashed(why any, stack []byte) {
+	at := w.elapsed().Round(time.Millisecond)
+	text, _, _ := strings.Cut(fmt.Sprint(why), "\n")
+	w.res.Failure = fmt.Sprintf("%v into the story: %s", at, text)
+	w.line(0, true, slog.LevelError, "the story can not go on: %s", text)
+	for line := range strings.Lines(string(stack)) {
+		w.line(0, true, rgm.LevelDebug, "%s", strings.TrimSuffix(line, "\n"))
+	}
+	w.res.Length = w.elapsed()
+}
+
+// Run runs one seed. It does not panic: see Result.Failure.
+func Run(cfg Config) (r *Result) {
 	if cfg.Settle <= 0 {
 		cfg.Settle = DefaultSettle
 	}
 	if cfg.Every <= 0 {
 		cfg.Every = 12 * time.Second
 	}
-	w := &world{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72676d)), res: &Result{Seed: cfg.Seed}, seen: map[string]bool{}}
-	c := cfg.Conf
+	w := &world{cfg: cfg, sim: clustersim.New(clustersim.Config{}), rng: rand.New(rand.NewPCG(cfg.Seed, 0x72676d)), res: &Result{Seed: cfg.Seed}, seen: map[string]bool{}}
+	defer func() {
+		if p := recover(); p != nil {
+			w.crashed(p, debug.Stack())
+			r = w.res
+		}
+	}()
+	w.play()
+	return w.res
+}
+
+// play is the run.
+func (w *world) play() {
+	cfg, c := w.cfg, w.cfg.Conf
 	sc := clustersim.Config{TwoNode: c.Cman.TwoNode && len(c.Nodes) == 2, Seed: cfg.Seed, Token: c.Totem.Token, Consensus: c.Totem.Consensus}
 	setups, why := diskSetups(c)
 	if c.Cman.ExpectedVotes > 0 && (c.Quorumd == nil || why == "") {
@@ -251,7 +281,6 @@ func Run(cfg Config) *Result {
 		w.dump()
 	}
 	w.finish()
-	return w.res
 }
 
 // elapsed is the time of the story.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func TestSeeds(t *testing.T) {
 		for _, l := range r.Lines {
 			fmt.Println(l)
 		}
-		for _, v := range r.Violations {
+		for _, v := range r.wrong() {
 			t.Error(v)
 		}
 		return
@@ -109,8 +110,8 @@ func TestSeeds(t *testing.T) {
 	}
 	// Those that found something, once each.
 	for _, seed := range []uint64{54486, 64106, 112927, 120090, 123332, 143952} {
-		if r := runSeed(all, rules, seed, false); len(r.Violations) > 0 {
-			t.Errorf("seed %d: %s", seed, strings.Join(r.Violations, "\n"))
+		if bad := runSeed(all, rules, seed, false).wrong(); len(bad) > 0 {
+			t.Errorf("seed %d: %s", seed, strings.Join(bad, "\n"))
 		}
 	}
 	var next atomic.Uint64
@@ -124,9 +125,9 @@ func TestSeeds(t *testing.T) {
 				if seed >= *from+seeds || bad.Load() >= 5 {
 					return
 				}
-				if r := runSeed(all, rules, seed, false); len(r.Violations) > 0 {
+				if wrong := runSeed(all, rules, seed, false).wrong(); len(wrong) > 0 {
 					bad.Add(1)
-					t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run TestSeeds -rgm.seed %d):\n%s", seed, seed, strings.Join(r.Violations, "\n"))
+					t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run TestSeeds -rgm.seed %d):\n%s", seed, seed, strings.Join(wrong, "\n"))
 				}
 			}
 		})
@@ -153,6 +154,14 @@ func fenced(text string, kind uint64) string {
 <fence_daemon post_join_delay="3"/><rm`, 1)
 }
 
+// wrong is all that must not be.
+func (r *Result) wrong() []string {
+	if r.Failure != "" {
+		return append([]string{"the run failed " + r.Failure}, r.Violations...)
+	}
+	return r.Violations
+}
+
 // fencedSeeds runs the seeds of a test with the code of fenced, one after the
 // other, and returns their sum; or it tells the one of a flag.
 func fencedSeeds(t *testing.T, one int64, replay string, seeds, few uint64, run func(seed uint64, trace bool) *Result) *Report {
@@ -162,7 +171,7 @@ func fencedSeeds(t *testing.T, one int64, replay string, seeds, few uint64, run 
 		for _, l := range r.Lines {
 			fmt.Println(l)
 		}
-		for _, v := range r.Violations {
+		for _, v := range r.wrong() {
 			t.Error(v)
 		}
 		return sum
@@ -175,9 +184,9 @@ func fencedSeeds(t *testing.T, one int64, replay string, seeds, few uint64, run 
 	}
 	for seed, bad := *from, 0; seed < *from+seeds && bad < 5; seed++ {
 		r := run(seed, false)
-		if sum.Add(r); len(r.Violations) > 0 {
+		if sum.Add(r); len(r.wrong()) > 0 {
 			bad++
-			t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run %s -%s %d):\n%s", seed, t.Name(), replay, seed, strings.Join(r.Violations, "\n"))
+			t.Errorf("seed %d (go test ./internal/rgm/rgmsim -run %s -%s %d):\n%s", seed, t.Name(), replay, seed, strings.Join(r.wrong(), "\n"))
 		}
 	}
 	t.Logf("%d faults", sum.Faults)
@@ -273,6 +282,28 @@ func TestDisk_Lulls(t *testing.T) {
 	}
 	if diff := cmp.Diff(r.Services, again.Services); diff != "" {
 		t.Errorf("the same seed untraced (-traced +untraced):\n%s", diff)
+	}
+}
+
+// TestRun_Panic: what must not be in the simulation itself ends the run with its
+// seed and one line, and the timeline says where.
+func TestRun_Panic(t *testing.T) {
+	t.Parallel()
+	r := Run(Config{Seed: 7, Trace: true})
+	if want := "0s into the story: runtime error: invalid memory address or nil pointer dereference"; r.Failure != want {
+		t.Errorf("failed with %q, want %q", r.Failure, want)
+	}
+	if !slices.ContainsFunc(r.Lines, func(l Line) bool { return strings.Contains(l.Text, "rgmsim.(*world).play") }) {
+		t.Errorf("the timeline does not say where: %v", r.Lines)
+	}
+	var report Report
+	report.Add(r)
+	var text strings.Builder
+	if err := report.Text(&text); err != nil {
+		t.Fatal(err)
+	}
+	if got := text.String(); !strings.Contains(got, "failed with seed 7, 0s into the story: runtime error") || strings.Contains(got, "Nothing happened") || report.Seeds != 0 {
+		t.Errorf("the report of no run but one that failed:\n%s", got)
 	}
 }
 
