@@ -1,6 +1,7 @@
 package fencing
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -70,6 +71,7 @@ type Core struct {
 	disk                cluster.NodeID
 	checkPID            int
 	sent                sent
+	foreign             []cluster.Member // those that speak another version, one of a node
 
 	cycle   uint64 // the change that wait is about
 	counts  string // of the change, as the log has them
@@ -197,7 +199,14 @@ type machine Core
 func (m *machine) Apply(from cluster.Member, b []byte) {
 	c := (*Core)(m)
 	cmd, err := decodeCommand(b)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrVersion):
+		if !slices.Contains(c.foreign, from) { // said once
+			c.foreign = append(slices.DeleteFunc(c.foreign, func(m cluster.Member) bool { return m.Node == from.Node }), from)
+			c.log(slog.LevelError, "node %d is not heard: %v: install the same haobox", from.Node, err)
+		}
+		return
+	case err != nil:
 		c.log(slog.LevelError, "message of node %d ignored: %v", from.Node, err)
 		return
 	}
@@ -232,7 +241,11 @@ func (m *machine) Restore(b []byte, replaced bool) {
 	c := (*Core)(m)
 	st, err := decodeState(b)
 	if err != nil {
-		c.log(slog.LevelError, "state of the fence domain not understood: %v", err)
+		if errors.Is(err, ErrVersion) {
+			c.log(slog.LevelError, "fenced ends: %v: install the others' haobox", err)
+		} else {
+			c.log(slog.LevelError, "state of the fence domain not understood: %v", err)
+		}
 		c.end(err)
 		return
 	}

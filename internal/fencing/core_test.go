@@ -558,7 +558,7 @@ func TestCore_Versions(t *testing.T) {
 	}
 	sent[17] = 9
 	s.engine(cluster.Message{From: cluster.Member{Node: 2, Instance: 2}, Payload: sent})
-	if len(s.log) != 1 || !strings.Contains(s.log[0], "version 9, not 1") {
+	if len(s.log) != 1 || !strings.Contains(s.log[0], "speaks version 9, this one 1") {
 		t.Errorf("%q", s.log)
 	}
 	var errs []error

@@ -13,9 +13,9 @@ import (
 var (
 	// ErrBadMessage: a message that no fence daemon sends.
 	ErrBadMessage = errors.New("not a message of a fence daemon")
-	// ErrVersion: a message of another version of haobox, which this one does
-	// not understand.
-	ErrVersion = errors.New("message of another version of the fence daemon")
+	// ErrVersion: a message or a state of another version of haobox, which this one
+	// does not understand.
+	ErrVersion = errors.New("another version of fenced")
 )
 
 // version is the first byte of commands and snapshots.
@@ -162,7 +162,7 @@ func decodeCommand(b []byte) (command, error) {
 	v := d.U8()
 	c := command{kind: kind(d.U8())}
 	if d.Err() == nil && v != version {
-		return c, fmt.Errorf("version %d, not %d: %w", v, version, ErrVersion)
+		return c, fmt.Errorf("%w: it speaks version %d, this one %d", ErrVersion, v, version)
 	}
 	c.time = d.time()
 	switch c.kind {
@@ -242,7 +242,7 @@ func (s *state) encode() []byte {
 func decodeState(b []byte) (*state, error) {
 	d := newDecoder(b)
 	if v := d.U8(); d.Err() == nil && v != version {
-		return nil, fmt.Errorf("snapshot of version %d, not %d: %w", v, version, ErrVersion)
+		return nil, fmt.Errorf("%w: it is of version %d, this one speaks %d", ErrVersion, v, version)
 	}
 	s := &state{change: d.U64(), joining: d.Bool(), raceVersion: d.U64()}
 	for range d.Count(maxNodes, 37) {

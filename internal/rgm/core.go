@@ -340,8 +340,8 @@ func (m machine) Apply(from cluster.Member, b []byte) {
 	c := m.c
 	if err := c.st.apply(from, c.view, b); err != nil {
 		if errors.Is(err, ErrVersion) {
-			if !c.sent["version"] {
-				c.sent["version"] = true
+			if who := fmt.Sprint("version ", from); !c.sent[who] {
+				c.sent[who] = true
 				c.logNode(from.Node, LevelErr, "", fmt.Sprintf("rgmanager of %s is not heard: %v; install the same haobox on all nodes", c.st.nodeName(from.Node), err))
 			}
 		} else {

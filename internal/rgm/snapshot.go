@@ -150,7 +150,7 @@ func restore(b []byte) (*state, error) {
 		return nil, fmt.Errorf("a state of %d bytes: %w", len(b), ErrMessage)
 	}
 	if b[2] != Version {
-		return nil, fmt.Errorf("a state of version %d, this is %d: %w", b[2], Version, ErrVersion)
+		return nil, fmt.Errorf("%w: it is of version %d, this one speaks %d", ErrVersion, b[2], Version)
 	}
 	r := newReader(b[3:])
 	s := newState()

@@ -92,11 +92,14 @@ func (r *reader) nodes() []cluster.NodeID {
 
 // open takes the header of a message off.
 func open(b []byte) (cmd command, at int64, r *reader, err error) {
-	if len(b) < headerSize || b[0] != 'R' || b[1] != 'G' {
+	if len(b) < 3 || b[0] != 'R' || b[1] != 'G' {
 		return 0, 0, nil, fmt.Errorf("%d bytes: %w", len(b), ErrMessage)
 	}
-	if b[2] != Version {
-		return 0, 0, nil, fmt.Errorf("version %d, this is %d: %w", b[2], Version, ErrVersion)
+	if b[2] != Version { // whose header may be another one
+		return 0, 0, nil, fmt.Errorf("%w: it speaks version %d, this one %d", ErrVersion, b[2], Version)
+	}
+	if len(b) < headerSize {
+		return 0, 0, nil, fmt.Errorf("%d bytes: %w", len(b), ErrMessage)
 	}
 	cmd = command(b[3])
 	if cmd == 0 || cmd >= cmdLast {
