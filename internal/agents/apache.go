@@ -108,16 +108,12 @@ func (a apache) verify(ctx context.Context, c *Call) error {
 	if err := inService(c); err != nil {
 		return err
 	}
-	absent := BadArguments
-	if c.Dialect == OCF {
-		absent = NotInstalled // on this node
-	}
 	root, file := c.Param("server_root"), a.config(c)
 	if info, err := c.Env.FS.Stat(root); err != nil || !info.IsDir() {
-		return Fail(absent, "Verifying Configuration Of %s > Failed - server_root %q is no folder (%v)", c.Instance(), root, err)
+		return incomplete(c, "server_root %q is no folder (%v)", root, err)
 	}
 	if _, err := readLimited(c, file, maxServerConf); err != nil {
-		return Fail(absent, "Verifying Configuration Of %s > Failed - configuration: %v", c.Instance(), err)
+		return incomplete(c, "configuration: %v", err)
 	}
 	c.Debugf("Checking Syntax Of The File %s", file)
 	cmd, err := a.command(c, file, "-t")

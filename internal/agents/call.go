@@ -245,14 +245,18 @@ func (c *Call) Run(ctx context.Context, cmd platform.Cmd) (Output, error) {
 	}
 	res, err := c.guard(ctx, cmd)
 	o := Output{Result: res, Text: strings.TrimRight(both.String(), "\n"), Stdout: out.String()}
-	if err != nil {
-		code := Generic
-		if errors.Is(err, fs.ErrNotExist) {
-			code = NotInstalled
-		}
-		return o, &Error{Code: code, Err: err}
+	return o, notRun(err)
+}
+
+// notRun gives the error of a program that could not be run its code.
+func notRun(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return &Error{Code: NotInstalled, Err: err}
 	}
-	return o, nil
+	return &Error{Code: Generic, Err: err}
 }
 
 // Stream is Run with the output handed over line by line as it comes. Output
@@ -272,14 +276,7 @@ func (c *Call) Stream(ctx context.Context, cmd platform.Cmd, line func(string)) 
 	if n := w.Close(); n > 0 {
 		c.Warnf("%d more lines of output of %s were dropped", n, cmd.Args[0])
 	}
-	if err != nil {
-		code := Generic
-		if errors.Is(err, fs.ErrNotExist) {
-			code = NotInstalled
-		}
-		return Output{Result: res}, &Error{Code: code, Err: err}
-	}
-	return Output{Result: res}, nil
+	return Output{Result: res}, notRun(err)
 }
 
 // killWait is how long a killed program gets to disappear; rgmanager 3.2 gives

@@ -75,21 +75,12 @@ func (m mysql) verify(_ context.Context, c *Call) error {
 	if _, err := m.program(c); err != nil {
 		return err
 	}
-	if _, err := source(c, c.Param("config_file")); err != nil {
-		code := BadArguments
-		if c.Dialect == OCF {
-			code = NotInstalled
-		}
-		return Fail(code, "Verifying Configuration Of %s > Failed - %w", c.Instance(), err)
-	}
-	return nil
+	return needsSource(c, c.Param("config_file"))
 }
 
 func (m mysql) program(c *Call) (string, error) {
-	for _, p := range []string{"/usr/bin/mysqld_safe", "/usr/bin/mariadbd-safe", "/usr/sbin/mysqld", "/usr/libexec/mysqld", "/usr/sbin/mariadbd"} {
-		if info, err := c.Env.FS.Stat(p); err == nil && info.Mode().IsRegular() {
-			return p, nil
-		}
+	if p := firstFile(c, []string{"/usr/bin/mysqld_safe", "/usr/bin/mariadbd-safe", "/usr/sbin/mysqld", "/usr/libexec/mysqld", "/usr/sbin/mariadbd"}); p != "" {
+		return p, nil
 	}
 	return "", Fail(NotInstalled, "no /usr/bin/mysqld_safe and no server of its own for %s; install MySQL or MariaDB", c.Instance())
 }

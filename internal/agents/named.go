@@ -40,10 +40,8 @@ func (n named) program(c *Call) (string, error) {
 	if c.Bool("named_sdb") {
 		names = []string{"/usr/sbin/named-sdb", "/usr/sbin/named_sdb"}
 	}
-	for _, p := range names {
-		if info, err := c.Env.FS.Stat(p); err == nil && info.Mode().IsRegular() {
-			return p, nil
-		}
+	if p := firstFile(c, names); p != "" {
+		return p, nil
 	}
 	return "", Fail(NotInstalled, "no %s; install BIND", strings.Join(names, " and no "))
 }
@@ -65,17 +63,13 @@ func (n named) verify(ctx context.Context, c *Call) error {
 	if _, err := n.program(c); err != nil {
 		return err
 	}
-	absent := BadArguments
-	if c.Dialect == OCF {
-		absent = NotInstalled
-	}
 	dir := c.Param("named_working_dir")
 	if info, err := c.Env.FS.Stat(dir); err != nil || !info.IsDir() {
-		return Fail(absent, "Verifying Configuration Of %s > Failed - named_working_dir %q is no folder (%v)", c.Instance(), dir, err)
+		return incomplete(c, "named_working_dir %q is no folder (%v)", dir, err)
 	}
 	file := c.Param("config_file")
-	if _, err := source(c, file); err != nil {
-		return Fail(absent, "Verifying Configuration Of %s > Failed - %w", c.Instance(), err)
+	if err := needsSource(c, file); err != nil {
+		return err
 	}
 	return n.check(ctx, c, file)
 }

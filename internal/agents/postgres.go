@@ -125,12 +125,8 @@ func (p postgres) verify(_ context.Context, c *Call) error {
 	if _, err := waitFor(c, postgresSmart); err != nil {
 		return err
 	}
-	if _, err := source(c, c.Param("config_file")); err != nil {
-		code := BadArguments
-		if c.Dialect == OCF {
-			code = NotInstalled
-		}
-		return Fail(code, "Verifying Configuration Of %s > Failed - %w", c.Instance(), err)
+	if err := needsSource(c, c.Param("config_file")); err != nil {
+		return err
 	}
 	_, err := p.program(c)
 	return err
@@ -164,10 +160,8 @@ func (p postgres) program(c *Call) (string, error) {
 			}
 		}
 	}
-	for _, f := range choices {
-		if info, err := c.Env.FS.Stat(f); err == nil && info.Mode().IsRegular() {
-			return f, nil
-		}
+	if p := firstFile(c, choices); p != "" {
+		return p, nil
 	}
 	return "", Fail(NotInstalled, "no PostgreSQL server for %s; looked for %s", c.Instance(), strings.Join(choices, ", "))
 }

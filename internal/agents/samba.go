@@ -55,12 +55,8 @@ func (s samba) verify(ctx context.Context, c *Call) error {
 		return err
 	}
 	file := c.Param("config_file")
-	if _, err := source(c, file); err != nil {
-		code := BadArguments
-		if c.Dialect == OCF {
-			code = NotInstalled
-		}
-		return Fail(code, "Verifying Configuration Of %s > Failed - %w", c.Instance(), err)
+	if err := needsSource(c, file); err != nil {
+		return err
 	}
 	if _, err := c.Find("testparm"); err != nil {
 		return nil // an optional package; smbd says itself what is wrong

@@ -140,6 +140,34 @@ func source(c *Call, name string) (string, error) {
 	return string(text), nil
 }
 
+// incomplete is how validate-all fails for something that is not there: a wrong
+// parameter to rgmanager, and to Pacemaker what is not installed on this node.
+func incomplete(c *Call, format string, args ...any) error {
+	code := BadArguments
+	if c.Dialect == OCF {
+		code = NotInstalled
+	}
+	return Fail(code, "Verifying Configuration Of %s > Failed - %w", c.Instance(), fmt.Errorf(format, args...))
+}
+
+// needsSource fails if a server's own configuration cannot be read.
+func needsSource(c *Call, name string) error {
+	if _, err := source(c, name); err != nil {
+		return incomplete(c, "%w", err)
+	}
+	return nil
+}
+
+// firstFile is the first of the names that is a file, or "".
+func firstFile(c *Call, names []string) string {
+	for _, name := range names {
+		if info, err := c.Env.FS.Stat(name); err == nil && info.Mode().IsRegular() {
+			return name
+		}
+	}
+	return ""
+}
+
 // generated is where the configuration for a resource is written.
 func generated(c *Call, name string) string {
 	return confRoot + "/" + c.Type + "/" + c.Instance() + "/" + name
