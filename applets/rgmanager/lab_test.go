@@ -50,6 +50,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// sh runs a script, with args put into its text, to its good end, and returns
+// what it printed.
+func sh(t *testing.T, script string, args ...any) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", fmt.Sprintf(script, args...)).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // patience bounds each wait for something that must come on a busy machine.
 const patience = time.Minute
 

@@ -78,17 +78,9 @@ func TestManual(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	sh := func(script string, args ...any) string {
-		t.Helper()
-		out, err := exec.Command("sh", "-ec", fmt.Sprintf(script, args...)).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v: %s", script, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
 	// 6.1 to 6.3: a disk that both nodes see, and a web server.
-	sh("chmod 755 %[1]s; mkdir -p %[1]s/www %[1]s/httpd; truncate -s 8M %[1]s/disk; mkfs.ext2 -q %[1]s/disk", dir)
-	device := sh("losetup -f --show %s/disk", dir)
+	sh(t, "chmod 755 %[1]s; mkdir -p %[1]s/www %[1]s/httpd; truncate -s 8M %[1]s/disk; mkfs.ext2 -q %[1]s/disk", dir)
+	device := sh(t, "losetup -f --show %s/disk", dir)
 	t.Cleanup(func() { exec.Command("losetup", "-d", device).Run() })
 	if err := os.WriteFile(filepath.Join(dir, "httpd/httpd.conf"), fmt.Appendf(nil, httpdConf, dir), 0o644); err != nil {
 		t.Fatal(err)
@@ -118,7 +110,7 @@ func TestManual(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(n.Dir, "etc/cluster.conf"), fmt.Appendf(nil, manualConf, device, dir), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		sh("mkdir -p /etc/cluster /var/log/cluster")
+		sh(t, "mkdir -p /etc/cluster /var/log/cluster")
 		if out, err := n.Command("sh", "-ec", fmt.Sprintf("mount --bind %[1]s/etc /etc/cluster; mount --bind %[1]s/cluster /var/log/cluster", n.Dir)).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

@@ -28,16 +28,8 @@ func TestResources(t *testing.T) {
 	corotest.Need(t)
 	t.Parallel()
 	dir := t.TempDir()
-	sh := func(script string, args ...any) string {
-		t.Helper()
-		out, err := exec.Command("sh", "-ec", fmt.Sprintf(script, args...)).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s: %v: %s", script, err, out)
-		}
-		return strings.TrimSpace(string(out))
-	}
-	sh("truncate -s 4M %[1]s/disk; mkfs.ext2 -q %[1]s/disk; mkdir %[1]s/data", dir)
-	device := sh("losetup -f --show %s/disk", dir)
+	sh(t, "truncate -s 4M %[1]s/disk; mkfs.ext2 -q %[1]s/disk; mkdir %[1]s/data", dir)
+	device := sh(t, "losetup -f --show %s/disk", dir)
 	t.Cleanup(func() { exec.Command("losetup", "-d", device).Run() })
 	point := filepath.Join(dir, "data")
 	const address = "10.77.0.100"

@@ -10,6 +10,7 @@ package ctl
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,14 +122,22 @@ type Client struct {
 	Limit time.Duration
 }
 
+func (c *Client) limit() time.Duration { return cmp.Or(c.Limit, DefaultLimit) }
+
+// refusal is an answer with a status of 400 or above, in the words of the daemon
+// or, if they are none of Fail, of the server.
+func refusal(method, path string, status int, text []byte) *Error {
+	var e errorBody
+	if json.Unmarshal(text, &e) != nil || e.Error == "" {
+		e.Error = fmt.Sprintf("%s %s: %s", method, path, strings.TrimSpace(string(text)))
+	}
+	return &Error{Status: status, Text: e.Error}
+}
+
 // Do sends in as JSON, if it is not nil, and decodes the answer into out, if
 // that is not nil. An answer of the daemon that is an error is an *Error.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	limit := c.Limit
-	if limit == 0 {
-		limit = DefaultLimit
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, c.limit())
 	defer cancel()
 	var body io.Reader
 	if in != nil {
@@ -175,11 +184,7 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("read the daemon's answer: more than %d bytes", maxBody)
 	}
 	if resp.StatusCode >= 400 {
-		var e errorBody
-		if json.Unmarshal(text, &e) != nil || e.Error == "" {
-			e.Error = fmt.Sprintf("%s %s: %s", method, path, strings.TrimSpace(string(text)))
-		}
-		return &Error{Status: resp.StatusCode, Text: e.Error}
+		return refusal(method, path, resp.StatusCode, text)
 	}
 	if out == nil {
 		return nil
@@ -198,11 +203,7 @@ const maxLine = 1 << 20
 // an error, or ctx is done. Limit bounds only the time until the answer
 // begins: a stream may be silent for days.
 func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) error) error {
-	limit := c.Limit
-	if limit == 0 {
-		limit = DefaultLimit
-	}
-	begin, cancel := context.WithTimeout(ctx, limit)
+	begin, cancel := context.WithTimeout(ctx, c.limit())
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://daemon"+path, nil)
 	if err != nil {
@@ -239,11 +240,7 @@ func (c *Client) Lines(ctx context.Context, path string, each func(line []byte) 
 	}
 	if resp.StatusCode >= 400 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
-		var e errorBody
-		if json.Unmarshal(text, &e) != nil || e.Error == "" {
-			e.Error = fmt.Sprintf("GET %s: %s", path, strings.TrimSpace(string(text)))
-		}
-		return &Error{Status: resp.StatusCode, Text: e.Error}
+		return refusal("GET", path, resp.StatusCode, text)
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxLine)
