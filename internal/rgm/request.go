@@ -115,6 +115,12 @@ func (s *state) serve(r *record, q queued) (res Result, over bool) {
 	case Restart:
 		switch r.State {
 		case Started:
+			// Differs from rgmanager, whose lock holds back the start alone: it
+			// stops the service, answers the same, and leaves it stopped
+			// (clusvcadm(8), docs/adr/0013).
+			if s.locked {
+				return Again, true
+			}
 			r.endWalk()
 			r.wait(q)
 			s.stop(r, thenRestart, Stopping)
