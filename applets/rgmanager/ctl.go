@@ -298,6 +298,9 @@ func decisions(all []rgm.Decision, names map[cluster.NodeID]string) (out []rgmct
 		}
 		x := rgmctl.Decision{Serial: d.Serial, Service: d.Service, Time: time.Unix(d.At, 0).UTC(), Cause: d.Cause, Why: d.Why,
 			From: d.From.String(), To: d.To.String(), Node: names[d.Node]}
+		if d.Heard != 0 {
+			x.Time = time.UnixMilli(d.Heard).UTC()
+		}
 		for _, c := range d.Candidates {
 			x.Candidates = append(x.Candidates, rgmctl.Candidate{Node: names[c.Node], Score: c.Score, Running: c.Running, Verdict: c.Verdict.String()})
 		}

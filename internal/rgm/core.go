@@ -102,7 +102,8 @@ type Core struct {
 	asked   map[uint64]bool
 	safe    map[cluster.NodeID]NodeSafe
 	// sent are the commands that are on their way, by what they are about.
-	sent map[string]bool
+	sent  map[string]bool
+	heard heard
 }
 
 // New returns the core of a process that is about to join the group.
@@ -111,7 +112,7 @@ func New(opt Options) *Core {
 		opt.Pause = DefaultPause
 	}
 	c := &Core{opt: opt, self: opt.Self, st: newState(), locals: map[string]*local{}, jobs: map[uint64]*job{}, asked: map[uint64]bool{},
-		safe: map[cluster.NodeID]NodeSafe{}, sent: map[string]bool{}, seenSince: map[cluster.NodeID]time.Time{}, saved: slices.Clone(opt.Kept)}
+		safe: map[cluster.NodeID]NodeSafe{}, sent: map[string]bool{}, heard: heard{first: 1}, seenSince: map[cluster.NodeID]time.Time{}, saved: slices.Clone(opt.Kept)}
 	c.st.self = opt.Self.Node
 	c.rep = cluster.NewReplica(machine{c}, opt.Self)
 	return c
@@ -371,7 +372,7 @@ func (m machine) Restore(b []byte, replaced bool) {
 	c.worthy = false
 	old := c.st
 	st.self = c.self.Node
-	c.st = st
+	c.st, c.heard = st, heard{first: st.nextDec + 1}
 	for _, r := range st.ordered() {
 		was := Service{}
 		if o := old.records[r.Name]; o != nil {
@@ -476,6 +477,7 @@ func (c *Core) collect() {
 	for _, x := range s.changes {
 		c.do(x)
 	}
+	c.heard.upTo(s.nextDec, c.now)
 	s.notes, s.replies, s.changes, s.fresh = nil, nil, nil, 0
 }
 
@@ -798,7 +800,7 @@ func (c *Core) Why(service string) []Decision {
 	var out []Decision
 	for _, d := range c.st.kept() {
 		if d.Service == service {
-			d.Candidates = slices.Clone(d.Candidates)
+			d.Candidates, d.Heard = slices.Clone(d.Candidates), c.heard.of(d)
 			out = append(out, d)
 		}
 	}

@@ -1,13 +1,21 @@
 package rgm
 
-import "github.com/haobox/haobox/internal/cluster"
+import (
+	"time"
+
+	"github.com/haobox/haobox/internal/cluster"
+)
 
 // Decision is one decision about a service, with its inputs. Decisions are
 // part of the replicated state; the last maxHistory are kept.
 type Decision struct {
 	Serial uint64 `json:"serial"`
 	// At is the time of the member that gave rise to it, Unix seconds.
-	At      int64  `json:"at"`
+	At int64 `json:"at"`
+	// Heard is the same moment by the clock of this node: Unix milliseconds, or 0
+	// where that is not known, because this process was not there or the clocks
+	// differ by a second. It is no part of the replicated state.
+	Heard   int64  `json:"-"`
 	Service string `json:"service"`
 	// Cause is the event.
 	Cause string `json:"cause"`
@@ -44,3 +52,31 @@ func (s *state) decide(d Decision) {
 
 // kept is the history that counts.
 func (s *state) kept() []Decision { return s.history[max(0, len(s.history)-maxHistory):] }
+
+// heard are the times at which a process heard of decisions, by its own clock.
+type heard struct {
+	first uint64  // the serial number of at[0]
+	at    []int64 // Unix milliseconds
+}
+
+// upTo notes the time of all decisions up to a serial number that have none yet.
+func (h *heard) upTo(serial uint64, now time.Time) {
+	for h.first+uint64(len(h.at)) <= serial {
+		h.at = append(h.at, now.UnixMilli())
+	}
+	if n := len(h.at) - maxHistory; n >= maxHistory { // seldom, it moves all of them
+		h.at, h.first = append(h.at[:0], h.at[n:]...), h.first+uint64(n)
+	}
+}
+
+// of is what Decision.Heard says.
+func (h *heard) of(d Decision) int64 {
+	if d.Serial < h.first || d.Serial-h.first >= uint64(len(h.at)) {
+		return 0
+	}
+	ms := h.at[d.Serial-h.first]
+	if off := ms - 1000*d.At; off < -1000 || off >= 2000 { // At was cut to a second
+		return 0
+	}
+	return ms
+}

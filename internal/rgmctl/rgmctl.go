@@ -155,9 +155,11 @@ type Why struct {
 
 // Decision is one decision about a service, with its inputs.
 type Decision struct {
-	Serial  uint64    `json:"serial"`
-	Service string    `json:"service"`
-	Time    time.Time `json:"time"`
+	Serial  uint64 `json:"serial"`
+	Service string `json:"service"`
+	// Time has milliseconds if the rgmanager that was asked was there; otherwise
+	// they are 0.
+	Time time.Time `json:"time"`
 	// Cause is the event, Why the reason of what was decided.
 	Cause string `json:"cause"`
 	Why   string `json:"why"`

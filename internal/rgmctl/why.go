@@ -55,7 +55,11 @@ func (w *Why) Text(zone *time.Location) string {
 	}
 	for _, d := range w.Decisions {
 		b.WriteByte('\n')
-		fmt.Fprintf(&b, "%s  %s\n", d.Time.In(zone).Format(time.DateTime), d.Cause)
+		layout := time.DateTime
+		if d.Time.Nanosecond() != 0 {
+			layout += ".000"
+		}
+		fmt.Fprintf(&b, "%s  %s\n", d.Time.In(zone).Format(layout), d.Cause)
 		d.write(&b)
 	}
 	return b.String()

@@ -16,7 +16,7 @@ func decision() Decision {
 func TestWhy_Text(t *testing.T) {
 	t.Parallel()
 	w := Why{Service: Service{Name: "service:web", State: StateStarted, Owner: 2, OwnerName: "CNODE2", Restarts: 2, Flags: FlagFrozen, Transition: time.Unix(1270000001, 0)},
-		Decisions: []Decision{decision(), {Time: time.Unix(1270000002, 0), Cause: "request", Why: "asked to freeze", From: "started", To: "started"}}}
+		Decisions: []Decision{decision(), {Time: time.UnixMilli(1270000002034), Cause: "request", Why: "asked to freeze", From: "started", To: "started"}}}
 	want := `service:web is started on CNODE2 (frozen) since 2010-03-31 01:46:41, after 2 restarts in a row.
 
 2010-03-31 01:46:40  node CNODE1 is off
@@ -24,7 +24,7 @@ func TestWhy_Text(t *testing.T) {
         CNODE1  score 0, runs 0: rgmanager is not running there
         CNODE2  score 3, runs 2: chosen
 
-2010-03-31 01:46:42  request
+2010-03-31 01:46:42.034  request
     started: asked to freeze
 `
 	if diff := cmp.Diff(want, w.Text(time.UTC)); diff != "" {
