@@ -358,6 +358,8 @@ type Core struct {
 	badCycles  int
 	hungTold   bool
 
+	faults [MaxNodes + 3]fault // by what they are of: see faultOf…
+
 	lastRead, lastWrite time.Duration // when the last good one began
 	writeTimes          []time.Duration
 	writeNext           int
@@ -430,6 +432,44 @@ func (c *Core) Step(now Time, ev Event) []Action {
 func (c *Core) do(a Action) { c.out = append(c.out, a) }
 
 func (c *Core) logf(l Level, format string, args ...any) { c.do(Log{l, fmt.Sprintf(format, args...)}) }
+
+// What faults are of: the blocks of the nodes from 1, all of them at once, the
+// writing of this node's, and of notices.
+const (
+	faultOfAll    = 0
+	faultOfWrite  = MaxNodes + 1
+	faultOfNotice = MaxNodes + 2
+)
+
+// faultFirst is when a fault that lasts is in the log again, and how long it has
+// to be away to be a new one; after that the pauses double up to faultMax. Ours:
+// the original wrote a line in every cycle, for each block.
+const (
+	faultFirst = time.Minute
+	faultMax   = time.Hour
+)
+
+// fault is one that was met and is in the log.
+type fault struct {
+	text        string
+	since, seen time.Duration
+	next, pause time.Duration
+}
+
+// fault logs a fault if it is a new or another one, or if it is time again.
+func (c *Core) fault(now Time, of int, format string, args ...any) {
+	f, text := &c.faults[of], fmt.Sprintf(format, args...)
+	switch {
+	case text != f.text || now.Mono-f.seen >= faultFirst:
+		*f = fault{text: text, since: now.Mono, next: now.Mono + faultFirst, pause: faultFirst}
+		c.logf(Error, "%s", text)
+	case now.Mono >= f.next:
+		f.pause = min(2*f.pause, faultMax)
+		f.next = now.Mono + f.pause
+		c.logf(Error, "%s (for %s)", text, seconds(now.Mono-f.since))
+	}
+	f.seen = now.Mono
+}
 
 // start writes the first heartbeat.
 func (c *Core) start(now Time) {
@@ -645,9 +685,9 @@ func (c *Core) wrote(now Time, ev Wrote) {
 	if ev.Err != nil {
 		c.bad = true
 		if ev.Node == c.cfg.Node {
-			c.logf(Error, "Error writing to quorum disk: %v", ev.Err)
+			c.fault(now, faultOfWrite, "Error writing to quorum disk: %v", ev.Err)
 		} else {
-			c.logf(Error, "Error writing the eviction notice of node %d: %v", ev.Node, ev.Err)
+			c.fault(now, faultOfNotice, "Error writing the eviction notice of node %d: %v", ev.Node, ev.Err)
 		}
 	}
 	if ev.Node != c.cfg.Node {
@@ -743,7 +783,7 @@ func (c *Core) read(now Time, all *Blocks) {
 	}
 	broken := 0
 	for id := 1; id <= MaxNodes; id++ {
-		if b := all.Node(id); b.Err != nil && !content(b.Err) {
+		if all.Node(id).Err != nil {
 			broken++
 		}
 	}
@@ -752,9 +792,9 @@ func (c *Core) read(now Time, all *Blocks) {
 		if b.Err != nil {
 			switch {
 			case broken < MaxNodes:
-				c.logf(Error, "Error reading node ID block %d: %v", id, b.Err)
+				c.fault(now, id, "Error reading node ID block %d: %v", id, b.Err)
 			case id == 1:
-				c.logf(Error, "Error reading node ID block 1 and all others: %v", b.Err)
+				c.fault(now, faultOfAll, "Error reading node ID block 1 and all others: %v", b.Err)
 			}
 			// What is torn is no heartbeat of that node, and no fault of the way
 			// to the disk. What the disk does not give says nothing of the node.

@@ -705,6 +705,58 @@ func TestDisk_Errors(t *testing.T) {
 	}
 }
 
+// TestDisk_FaultsAreLoggedOnce: a fault that lasts is in the log when it begins,
+// when it becomes another one, and at pauses that grow; not in every cycle, and
+// not for each of sixteen blocks.
+func TestDisk_FaultsAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	const all, write = "Error reading node ID block 1 and all others: ", "Error writing to quorum disk: input/output error"
+	gone, zeros := errIO, ErrMagic
+	for _, tc := range []struct {
+		name  string
+		cycle func(b *bed, i int)
+		n     int
+		want  []string
+	}{
+		{"a disk that vanishes", func(b *bed, i int) { b.fail = true }, 8 * 60,
+			[]string{all + gone.Error(), write, all + gone.Error() + " (for 60 seconds)", write + " (for 60 seconds)",
+				all + gone.Error() + " (for 180 seconds)", write + " (for 180 seconds)", all + gone.Error() + " (for 420 seconds)", write + " (for 420 seconds)"}},
+		{"another fault", func(b *bed, i int) {
+			for id := 1; id <= MaxNodes; id++ {
+				if b.disk.Node(id).Err = gone; i >= 10 {
+					b.disk.Node(id).Err = zeros
+				}
+			}
+		}, 30, []string{all + gone.Error(), all + zeros.Error()}},
+		{"one block, now and then", func(b *bed, i int) {
+			if b.disk.Node(9).Err = nil; i%3 == 0 {
+				b.disk.Node(9).Err = ErrDataCRC
+			}
+		}, 58, []string{"Error reading node ID block 9: " + ErrDataCRC.Error()}},
+		{"again after a minute", func(b *bed, i int) { b.fail = i < 2 || i >= 70 }, 75, []string{all + gone.Error(), write, all + gone.Error(), write}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, config(1))
+			b.master()
+			b.log = nil
+			for i := range tc.n {
+				tc.cycle(b, i)
+				b.cycles(1)
+			}
+			var got []string
+			for _, l := range b.log {
+				if strings.HasPrefix(l, "Error ") {
+					got = append(got, l)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestDisk_TornBlock counts as a missed heartbeat of its node, and costs nobody
 // else anything; a sector that cannot be read costs this node its vote.
 func TestDisk_TornBlock(t *testing.T) {
