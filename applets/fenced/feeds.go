@@ -15,45 +15,67 @@ import (
 const checkFile = "/var/run/fence_check.pid"
 
 // poll asks other daemons of this node, again and again, what decides a fence
-// race; a daemon that does not answer has nothing to say.
+// race; a daemon that does not answer has nothing to say, nor has one that is not
+// asked because it decides nothing. Where there is nothing to ask it waits.
 func (s *shell) poll() {
 	rgmanager, qdiskd := daemon.Client(s.d.Env, "rgmanager"), daemon.Client(s.d.Env, "qdiskd")
 	rgmanager.Limit, qdiskd.Limit = pollLimit, pollLimit
-	var lastWeight uint32
-	var lastMaster cluster.NodeID
-	lastPID := 0
+	var last struct {
+		weight uint32
+		master cluster.NodeID
+	}
 	for {
+		var need fencing.Feeds
+		if s.d.Loop.Do(s.ctx, func() {
+			if need = s.core.Feeds(); need.Check {
+				s.check()
+			}
+		}) != nil {
+			return
+		}
 		var weight struct {
 			Weight uint32 `json:"weight"`
 		}
-		if rgmanager.Do(s.ctx, "GET", "/v1/weight", nil, &weight) != nil {
+		if !need.Weight || rgmanager.Do(s.ctx, "GET", "/v1/weight", nil, &weight) != nil {
 			weight.Weight = 0
 		}
 		var disk struct {
 			Master cluster.NodeID `json:"master"`
 		}
-		if qdiskd.Do(s.ctx, "GET", "/v1/status", nil, &disk) != nil {
+		if !need.QuorumDisk || qdiskd.Do(s.ctx, "GET", "/v1/status", nil, &disk) != nil {
 			disk.Master = 0
 		}
-		pid, locked := proc.FlockHolder(s.d.Env.FS.Path(checkFile))
-		if !locked {
-			pid = 0
-		}
-		if weight.Weight != lastWeight {
-			lastWeight = weight.Weight
+		if weight.Weight != last.weight {
+			last.weight = weight.Weight
 			s.d.Loop.Post(func() { s.step(fencing.Weight{Weight: weight.Weight}) })
 		}
-		if disk.Master != lastMaster {
-			lastMaster = disk.Master
+		if disk.Master != last.master {
+			last.master = disk.Master
 			s.d.Loop.Post(func() { s.step(fencing.QuorumDisk{Master: disk.Master}) })
 		}
-		if pid != lastPID {
-			lastPID = pid
-			s.d.Loop.Post(func() { s.step(fencing.Check{PID: pid}) })
+		if need != (fencing.Feeds{}) {
+			if s.d.Env.Clock.Sleep(s.ctx, pollEvery) != nil {
+				return
+			}
+			continue
 		}
-		if s.d.Env.Clock.Sleep(s.ctx, pollEvery) != nil {
+		select {
+		case <-s.needs:
+		case <-s.ctx.Done():
 			return
 		}
+	}
+}
+
+// check tells the core whether a fence_check runs, in the loop.
+func (s *shell) check() {
+	pid, locked := proc.FlockHolder(s.d.Env.FS.Path(checkFile))
+	if !locked {
+		pid = 0
+	}
+	if pid != s.checker && !s.over {
+		s.checker = pid
+		s.step(fencing.Check{PID: pid})
 	}
 }
 

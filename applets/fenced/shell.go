@@ -29,7 +29,7 @@ const (
 	// engineLimit is how long the daemon waits for the engine; the original
 	// tries 3 times, a second apart.
 	engineLimit = 3 * time.Second
-	// pollEvery is how often rgmanager and qdiskd are asked what decides a
+	// pollEvery is how often rgmanager or qdiskd is asked where it decides a
 	// race, and how often a fence_check is looked for while there are victims:
 	// ours.
 	pollEvery = time.Second
@@ -58,10 +58,13 @@ type shell struct {
 	watchers map[*watcher]bool
 	nodes    []fencing.NodeView // as the watchers know them
 	over     bool
+	feeds    fencing.Feeds // that the core was last seen to need
+	checker  int           // the fence_check that runs, or 0
+	needs    chan struct{} // wakes poll when feeds changed; not of the loop
 }
 
 func start(ctx context.Context, d *daemon.Daemon, o options) error {
-	s := &shell{d: d, ctx: ctx, o: o, attempts: map[int]context.CancelFunc{}, watchers: map[*watcher]bool{}}
+	s := &shell{d: d, ctx: ctx, o: o, attempts: map[int]context.CancelFunc{}, watchers: map[*watcher]bool{}, needs: make(chan struct{}, 1)}
 	d.Infof("fenced %s started", oldcli.SuiteVersion)
 	if err := o.uncontrolled(d.Env.FS); err != nil {
 		d.Errorf("%v", err)
@@ -121,6 +124,10 @@ func (s *shell) event(ev cluster.Event) {
 	if v, is := ev.(cluster.View); is && !v.Transitional {
 		s.logView(v)
 	}
+	switch ev.(type) {
+	case cluster.View, cluster.Message: // it may make a victim
+		s.check()
+	}
 	s.step(fencing.Cluster{Event: ev})
 }
 
@@ -162,6 +169,13 @@ func (s *shell) step(ev fencing.Event) {
 	}
 	s.publish()
 	s.ready()
+	if feeds := s.core.Feeds(); feeds != s.feeds {
+		s.feeds = feeds
+		select {
+		case s.needs <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // ready tells systemd when the daemon is what it was started for.

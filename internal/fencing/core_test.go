@@ -541,6 +541,38 @@ func TestCore_Check(t *testing.T) {
 
 // TestCore_Versions: the messages of another version are refused, and a state
 // of another version ends the daemon.
+// TestCore_Feeds: nothing is asked for again and again that decides nothing.
+func TestCore_Feeds(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		race fencing.Race
+		want fencing.Feeds
+	}{
+		{fencing.RaceNone, fencing.Feeds{}},
+		{fencing.RaceLowest, fencing.Feeds{}},
+		{fencing.RaceServices, fencing.Feeds{Weight: true}},
+		{fencing.RaceQdisk, fencing.Feeds{QuorumDisk: true}},
+	} {
+		t.Run(tc.race.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSolo(t, manual())
+			together(s, manual())
+			cfg := manual()
+			cfg.Race = tc.race
+			s.feed(fencing.Reconfigured{Config: cfg})
+			if got := s.core.Feeds(); got != tc.want {
+				t.Errorf("at rest: %+v, want %+v", got, tc.want)
+			}
+			mb, q, v := splitOff()
+			s.engine(mb, v, q)
+			tc.want.Check = true
+			if got := s.core.Feeds(); got != tc.want {
+				t.Errorf("with a victim: %+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestCore_Versions(t *testing.T) {
 	t.Parallel()
 	s := newSolo(t, manual())

@@ -312,6 +312,9 @@ type NodeInfo struct {
 	LastTime   time.Time      `json:"last_time"`
 }
 
+// Feeds are the events of this name that the core needs now: see Core.Feeds.
+type Feeds struct{ Weight, QuorumDisk, Check bool }
+
 // Event is what happens to the core.
 type Event interface{ event() }
 

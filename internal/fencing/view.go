@@ -73,6 +73,14 @@ func (c *Core) Nodes() []NodeView {
 	return out
 }
 
+// Feeds says what the core has to be told again and again: what decides races by
+// the policy of the configuration, which has to be known before there is one, and
+// while somebody is to be fenced whether a fence_check runs. Beyond that a
+// fence_check has to be told of, by Check, before what may make a victim.
+func (c *Core) Feeds() Feeds {
+	return Feeds{Weight: c.cfg.Race == RaceServices, QuorumDisk: c.cfg.Race == RaceQdisk, Check: len(c.st.victims) > 0}
+}
+
 // Stale says that the domain went on without this node: see Info.
 func (c *Core) Stale() bool { return c.stale }
 
