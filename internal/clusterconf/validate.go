@@ -92,17 +92,6 @@ func (r *Report) SchemaValid() bool {
 	return !slices.ContainsFunc(r.Issues, func(i Issue) bool { return i.Class == Schema })
 }
 
-// Count returns the number of issues of a class.
-func (r *Report) Count(c Class) int {
-	n := 0
-	for _, i := range r.Issues {
-		if i.Class == c {
-			n++
-		}
-	}
-	return n
-}
-
 // Options are what Validate may know beyond the file. The zero value is fine.
 type Options struct {
 	// Rules are the resource types; nil means those of restree.Builtin.

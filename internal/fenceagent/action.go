@@ -53,13 +53,3 @@ func NeedsPlug(action string) bool {
 	}
 	return false
 }
-
-// NeedsDevice reports whether an action talks to the device, and so needs its
-// address and credentials.
-func NeedsDevice(action string) bool {
-	switch action {
-	case Metadata, Manpage, Help, Version:
-		return false
-	}
-	return true
-}

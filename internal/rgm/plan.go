@@ -200,36 +200,3 @@ func (p *planner) finish() {
 	}
 	p.err = fmt.Errorf("no end after %d steps: %w", planSteps, ErrPlan)
 }
-
-// Explain writes decisions for people, oldest first. name turns a node's number
-// into its name.
-func Explain(all []Decision, name func(cluster.NodeID) string) string {
-	var b strings.Builder
-	for i := range all {
-		d := &all[i]
-		fmt.Fprintf(&b, "%s  #%d %s", time.Unix(d.At, 0).Format(time.DateTime), d.Serial, d.Service)
-		switch {
-		case d.To == 0:
-			fmt.Fprintf(&b, " (%s)", d.From)
-		case d.From != d.To:
-			fmt.Fprintf(&b, ": %s -> %s", d.From, d.To)
-		default:
-			fmt.Fprintf(&b, " stays %s", d.From)
-		}
-		if d.Node != 0 {
-			fmt.Fprintf(&b, " on %s", name(d.Node))
-		}
-		fmt.Fprintf(&b, "\n    because: %s\n", d.Why)
-		if d.Cause != "" && d.Cause != d.Why {
-			fmt.Fprintf(&b, "    after:   %s\n", d.Cause)
-		}
-		for _, c := range d.Candidates {
-			verdict := c.Verdict.String()
-			if c.Verdict == Fits && c.Node != d.Node {
-				verdict = "fits"
-			}
-			fmt.Fprintf(&b, "    %-16s score %d, runs %d: %s\n", name(c.Node), c.Score, c.Running, verdict)
-		}
-	}
-	return b.String()
-}

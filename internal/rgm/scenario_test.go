@@ -231,11 +231,7 @@ func (p *play) do(w []string) {
 		return
 	case "why":
 		a := p.any()
-		text := rgm.Explain(a.core.Why(w[1]), p.name)
-		for l := range strings.Lines(text) {
-			if len(l) > 20 && l[4] == '-' { // without the time of day
-				l = l[21:]
-			}
+		for l := range strings.Lines(explained(a.core.Why(w[1]), p.name)) {
 			fmt.Fprint(&p.out, "    ", l)
 		}
 		return
@@ -459,4 +455,37 @@ func (a *actor) act(x rgm.Action) {
 		delete(p.procs, a.name)
 		_ = a.e.Close()
 	}
+}
+
+// explained writes decisions down, oldest first, without their times. name turns a
+// node's number into its name.
+func explained(all []rgm.Decision, name func(cluster.NodeID) string) string {
+	var b strings.Builder
+	for i := range all {
+		d := &all[i]
+		fmt.Fprintf(&b, "#%d %s", d.Serial, d.Service)
+		switch {
+		case d.To == 0:
+			fmt.Fprintf(&b, " (%s)", d.From)
+		case d.From != d.To:
+			fmt.Fprintf(&b, ": %s -> %s", d.From, d.To)
+		default:
+			fmt.Fprintf(&b, " stays %s", d.From)
+		}
+		if d.Node != 0 {
+			fmt.Fprintf(&b, " on %s", name(d.Node))
+		}
+		fmt.Fprintf(&b, "\n    because: %s\n", d.Why)
+		if d.Cause != "" && d.Cause != d.Why {
+			fmt.Fprintf(&b, "    after:   %s\n", d.Cause)
+		}
+		for _, c := range d.Candidates {
+			verdict := c.Verdict.String()
+			if c.Verdict == rgm.Fits && c.Node != d.Node {
+				verdict = "fits"
+			}
+			fmt.Fprintf(&b, "    %-16s score %d, runs %d: %s\n", name(c.Node), c.Score, c.Running, verdict)
+		}
+	}
+	return b.String()
 }

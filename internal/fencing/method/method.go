@@ -245,9 +245,6 @@ func Fence(now time.Time, conf *clusterconf.Config, victim string, opt Options) 
 	return New(now, ModeFence, conf, victim, opt)
 }
 
-// Mode is what was asked for.
-func (r *Run) Mode() Mode { return r.mode }
-
 // Victim is the node's name in the configuration, or what was asked for.
 func (r *Run) Victim() string { return r.victim }
 
