@@ -30,6 +30,11 @@ const (
 	maxChecks  = 32
 )
 
+// agentsEvery is how long after it was put into the agent directory an agent of
+// an administrator may wait until it is used in the place of ours. Ours: the
+// checks of a moment look for it once.
+const agentsEvery = time.Second
+
 // native are our own agents, made once.
 type native struct {
 	byType map[string]*agents.Agent

@@ -36,7 +36,7 @@ const (
 	keptFile = daemon.RunDir + "/rgmanager.services"
 	// refreshEvery is how often it is looked for a configuration that another
 	// daemon took over. Ours: ticks come more often with a short token.
-	refreshEvery = 500 * time.Millisecond
+	refreshEvery = time.Second
 	// maxKept bounds it, ours: 16,000 services of 63 bytes.
 	maxKept = 4 << 20
 	// Unit is the unit of systemd.
@@ -96,7 +96,7 @@ func (s *shell) start(ctx context.Context) error {
 	s.d.OnStop(func() { s.pool.close(endAgents) })
 	s.pool = &pool{s: s, ctx: agentCtx, pause: s.pause(), all: map[uint64]*agentRun{}, runner: ragent.Runner{
 		Env: s.d.Env, Dir: restree.AgentDir, Native: func(t string) *agents.Agent { return s.native.byType[t] },
-		Log: s.agentLine,
+		Remember: agentsEvery, Log: s.agentLine,
 	}}
 	var err error
 	if s.watch, err = newWatching(s); err != nil {

@@ -18,6 +18,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/haobox/haobox/internal/agents"
@@ -167,9 +168,15 @@ type Runner struct {
 	// Self is this program, to run our agents as children; "" means
 	// /proc/self/exe.
 	Self string
+	// Remember is how long it is remembered that the agent directory has no
+	// agent that comes before ours; 0 means that it is looked for in each run.
+	Remember time.Duration
 	// Log gets the messages about a job, with "[type] " in front of those of
 	// agents; nil means Env.Log.
 	Log func(j Job, level slog.Level, text string)
+
+	mu   sync.Mutex
+	ours map[string]time.Time // when it was seen that a file is none, or ours
 }
 
 func (r *Runner) log(j Job, level slog.Level, format string, args ...any) {
@@ -210,7 +217,7 @@ func (r *Runner) dispatch(ctx context.Context, j Job) Result {
 	file := path.Join(r.Dir, j.Program)
 	ours := r.native(j.Type)
 	switch {
-	case !r.foreign(file) && ours != nil:
+	case ours != nil && !r.precedes(file):
 	case r.exists(file):
 		return r.child(ctx, j, platform.Cmd{Path: r.Env.FS.Path(file), Args: r.words(file, j), Env: j.Environ}, false)
 	default:
@@ -248,6 +255,30 @@ func (r *Runner) native(typ string) *agents.Agent {
 func (r *Runner) exists(file string) bool {
 	info, err := r.Env.FS.Stat(file)
 	return err == nil && info.Mode().IsRegular()
+}
+
+// precedes is foreign with Remember.
+func (r *Runner) precedes(file string) bool {
+	if r.Remember <= 0 {
+		return r.foreign(file)
+	}
+	now := r.Env.Clock.Now()
+	r.mu.Lock()
+	at, known := r.ours[file]
+	r.mu.Unlock()
+	if known && now.Sub(at) < r.Remember {
+		return false
+	}
+	if r.foreign(file) {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ours == nil {
+		r.ours = map[string]time.Time{}
+	}
+	r.ours[file] = now
+	return false
 }
 
 // maxLinks is how many symlinks from an agent to its program are followed.

@@ -342,6 +342,36 @@ func TestRun_ForeignAgentWins(t *testing.T) {
 	}
 }
 
+// TestRun_Remember: a new agent of an administrator is found after that time at
+// the latest, one that is in use is not forgotten.
+func TestRun_Remember(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	ok := func(context.Context, *agents.Call) error { return nil }
+	a := &agents.Agent{Type: "service", Start: ok, InProcess: func(*agents.Call) bool { return true }}
+	b.Native = func(string) *agents.Agent { return a }
+	clock := platformtest.NewClock()
+	b.Env.Clock, b.Remember = clock, time.Minute
+	j := Job{Type: "service", Name: "x", Program: "service.sh", Action: "start", Params: []agents.Param{{Name: "name", Value: "x"}}}
+	run := func(what string, foreign bool) {
+		t.Helper()
+		if got := b.Run(t.Context(), j); got.InProcess == foreign || (got.Exit == 3) != foreign {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+	run("nothing is there", false)
+	if err := os.WriteFile(filepath.Join(b.dir, "service.sh"), []byte("#!/bin/sh\nexit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run("it was looked at a moment ago", false)
+	clock.Advance(time.Minute)
+	run("a minute later", true)
+	if err := os.Remove(filepath.Join(b.dir, "service.sh")); err != nil {
+		t.Fatal(err)
+	}
+	run("it has gone", false)
+}
+
 func TestJob_Limit(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

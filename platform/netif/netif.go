@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -149,15 +150,17 @@ func (n *Net) changed() bool {
 	}
 	changed := false
 	for {
-		_, _, err := unix.Recvfrom(n.events.GetFd(), n.buf, unix.MSG_DONTWAIT)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
+		// Raw: it does not block, and a system call that Go's run time knows of
+		// wakes its monitor, which costs ten times as much as the look.
+		_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(n.events.GetFd()), uintptr(unsafe.Pointer(&n.buf[0])), uintptr(len(n.buf)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case unix.EAGAIN:
 			return changed
-		case errors.Is(err, unix.EINTR):
-		case err != nil && !errors.Is(err, unix.ENOBUFS):
-			return true
-		default:
+		case unix.EINTR:
+		case 0, unix.ENOBUFS:
 			changed = true
+		default:
+			return true
 		}
 	}
 }
