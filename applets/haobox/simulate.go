@@ -116,7 +116,7 @@ func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
 	}
 	conf := clusterconf.Decode(doc)
 	cfg := rgmsim.Config{Conf: conf, Rules: restree.Builtin(), Faults: time.Duration(c.Float64("hours") * float64(time.Hour)),
-		Every: c.Duration("every"), Calm: !c.Bool("people"), Trace: c.IsSet("seed"), Fencing: true}
+		Every: c.Duration("every"), Calm: !c.Bool("people"), Trace: c.IsSet("seed"), Together: true, Fencing: true}
 	if err := cfg.Check(); err != nil {
 		return cfg, fail("haobox simulate: %s: %v", file, err)
 	}

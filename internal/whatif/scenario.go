@@ -28,6 +28,8 @@ type Scn struct {
 	Steps int
 	// Off makes the agents switch guests off and not on again.
 	Off bool
+	// Together adds pauses of several nodes at the same time.
+	Together bool
 	// Services makes rgmanager a part of the story, Disk a quorum disk.
 	Services, Disk bool
 }
@@ -36,6 +38,7 @@ type Scn struct {
 func Scenario(seed uint64) Scn {
 	r := rand.New(rand.NewPCG(seed, 0x7768617469660a))
 	s := Scn{Seed: seed, Nodes: 2 + r.IntN(4), Race: fencing.Race(r.IntN(4)), Steps: 5 + r.IntN(20), Off: r.IntN(2) == 0}
+	s.Together = seed%5 >= 3
 	if seed%4 == 0 {
 		s.Split, s.Nodes, s.Off, s.Race = true, 2, true, fencing.Race(1+r.IntN(3))
 	}
@@ -339,6 +342,10 @@ func bit(b bool) int {
 
 // fault makes one thing go wrong, or right.
 func (w *World) fault() {
+	if w.Scn.Together && w.Rand.IntN(6) == 0 {
+		w.pauseSome()
+		return
+	}
 	m := w.Machines[w.Rand.IntN(len(w.Machines))]
 	switch k := w.Rand.IntN(25); {
 	case k < 3:
@@ -425,6 +432,67 @@ func (w *World) fault() {
 				f.Fault(w, m)
 			}
 		}
+	}
+}
+
+// pauseSome freezes several machines at the same moment, or all, as the
+// hypervisor does that they have in common; they thaw together or one after the
+// other. Around that the network may split, and one that goes on may crash.
+func (w *World) pauseSome() {
+	r := w.Rand
+	all := r.Perm(len(w.Machines))
+	k := 2 + r.IntN(len(all)-1)
+	last := time.Duration(1 + r.Int64N(int64(8*w.token)))
+	later := func(d time.Duration, do func()) {
+		w.Sim.After(d, func() {
+			if !w.Mended {
+				do()
+			}
+		})
+	}
+	split := func() {
+		var part []cluster.NodeID
+		for _, i := range r.Perm(len(all))[:1+r.IntN(len(all)-1)] {
+			part = append(part, w.Machines[i].ID)
+		}
+		w.stats.Partitions++
+		w.Trace("partition %v", part)
+		w.Sim.Partition(part)
+		later(time.Duration(r.Int64N(int64(8*w.token))), func() {
+			w.Trace("partitions heal")
+			w.Sim.Heal()
+		})
+	}
+	if r.IntN(3) == 0 {
+		split()
+	}
+	if r.IntN(3) == 0 {
+		later(time.Duration(r.Int64N(int64(last+last/4)+1)), split)
+	}
+	at, same := time.Duration(r.Int64N(int64(2*w.token))), r.IntN(2) == 0
+	later(at, func() {
+		w.stats.Pauses++
+		for _, i := range all[:k] {
+			m, d := w.Machines[i], last
+			if !same {
+				d = time.Duration(1 + r.Int64N(int64(last)))
+			}
+			m.Freeze()
+			life := m.Life
+			w.Sim.After(d, func() {
+				if m.Life == life {
+					m.Thaw()
+				}
+			})
+		}
+	})
+	if k < len(all) && r.IntN(3) == 0 {
+		m := w.Machines[all[k]]
+		later(at+time.Duration(r.Int64N(int64(last))), func() {
+			w.stats.Crashes++
+			w.Trace("%s crashes", m.Name)
+			w.HV.Do(zvmsim.Die{Guest: m.Name})
+		})
 	}
 }
 

@@ -35,5 +35,7 @@ func TestStories(t *testing.T) {
 		tellOne(t, whatif.Scenario(*seedFlag))
 		return
 	}
-	stories(t, count{usual: 20_000, short: 400, race: 500}, "-seed", whatif.Scenario)
+	if sum := stories(t, count{usual: 20_000, short: 400, race: 500}, "-seed", whatif.Scenario); sum.Pauses == 0 && (*seedsFlag == 0 || *seedsFlag >= 400) && !t.Failed() {
+		t.Error("never several machines paused at the same moment")
+	}
 }

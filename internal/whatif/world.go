@@ -69,6 +69,9 @@ type Stats struct {
 	Crashes, Freezes, Thaws, Partitions, Outages, Kills, Overrides, WrongOverrides     int
 	Attempts, Successes, Failures, Cancels, Stale, RaceWon, EngineRestarts, FenceNodes int
 
+	// Pauses are those of several machines at the same moment.
+	Pauses int
+
 	// Of the quorum disk: faults, masters that were elected, notices of
 	// eviction, and machines that rebooted.
 	DiskFaults, Masters, Evictions, Reboots int
@@ -83,7 +86,7 @@ func (s *Stats) Add(o Stats) {
 		{&s.Kills, o.Kills}, {&s.Overrides, o.Overrides}, {&s.WrongOverrides, o.WrongOverrides}, {&s.Attempts, o.Attempts},
 		{&s.Successes, o.Successes}, {&s.Failures, o.Failures}, {&s.Cancels, o.Cancels}, {&s.Stale, o.Stale},
 		{&s.RaceWon, o.RaceWon}, {&s.EngineRestarts, o.EngineRestarts},
-		{&s.FenceNodes, o.FenceNodes},
+		{&s.FenceNodes, o.FenceNodes}, {&s.Pauses, o.Pauses},
 		{&s.DiskFaults, o.DiskFaults}, {&s.Masters, o.Masters}, {&s.Evictions, o.Evictions}, {&s.Reboots, o.Reboots}} {
 		*p.a += p.b
 	}

@@ -146,6 +146,10 @@ func (w *world) fault() {
 		w.disk.Fault(w.disk.Members[w.rng.IntN(len(w.disk.Members))])
 		return
 	}
+	if w.cfg.Together && len(w.hosts) > 1 && w.chance(togetherFaults) {
+		w.pauseSome()
+		return
+	}
 	note := func(format string, args ...any) { w.line(h.id, true, rgm.LevelInfo, format, args...) }
 	n := w.rng.IntN(100)
 	if w.cfg.Calm && n >= 78 {
@@ -161,28 +165,10 @@ func (w *world) fault() {
 		if h.power && !w.sim.Frozen(h.id) {
 			note("%s is frozen", h.name)
 			h.freeze()
-			life := h.life
-			w.sim.After(w.between(200*time.Millisecond, 40*time.Second), func() {
-				if h.life == life {
-					h.thaw()
-				}
-			})
+			h.thawIn(w.between(200*time.Millisecond, 40*time.Second))
 		}
 	case n < 30:
-		k := 1 + w.rng.IntN(max(len(w.hosts)-1, 1))
-		var part []cluster.NodeID
-		for _, i := range w.rng.Perm(len(w.hosts))[:k] {
-			part = append(part, w.hosts[i].id)
-		}
-		slices.Sort(part)
-		w.line(0, true, rgm.LevelInfo, "the network splits: %v on one side", part)
-		w.parted = true
-		w.sim.Partition(part)
-		w.sim.After(w.between(time.Second, 40*time.Second), func() {
-			w.line(0, true, rgm.LevelInfo, "the network is whole again")
-			w.parted = false
-			w.sim.Heal()
-		})
+		w.split()
 	case n < 46:
 		// Something of a service ends by itself.
 		if o := w.host(s.node); o != nil && len(s.checked) > 0 {
@@ -250,6 +236,87 @@ func (w *world) fault() {
 		w.update()
 	default:
 		w.person(h, s)
+	}
+}
+
+// togetherFaults of a hundred faults are pauses of several nodes, with
+// Config.Together.
+const togetherFaults = 8
+
+// pauseSome pauses several nodes at the same moment, or all, as the hypervisor
+// does that they have in common. Around that the network may split, and one that
+// goes on may crash.
+func (w *world) pauseSome() {
+	all := w.rng.Perm(len(w.hosts))
+	k := 2 + w.rng.IntN(len(all)-1)
+	last := w.between(200*time.Millisecond, 40*time.Second)
+	if w.chance(40) { // before, while they are paused, or as they go on
+		w.sim.After(w.upTo(last+last/4), w.splitUnlessOver)
+		if w.chance(50) {
+			w.split()
+		}
+	}
+	at := w.upTo(3 * time.Second)
+	same := w.chance(50)
+	w.sim.After(at, func() {
+		if w.calm {
+			return
+		}
+		for _, i := range all[:k] {
+			h := w.hosts[i]
+			d := last
+			if !same {
+				d = w.between(200*time.Millisecond, last)
+			}
+			if h.power && !w.sim.Frozen(h.id) {
+				w.line(h.id, true, rgm.LevelInfo, "%s is frozen, at the same time as others", h.name)
+				h.freeze()
+				h.thawIn(d)
+			}
+		}
+	})
+	if k < len(all) && w.chance(30) {
+		h := w.hosts[all[k]]
+		w.sim.After(at+w.upTo(last), func() {
+			if !w.calm && h.power {
+				h.off("it crashed")
+				h.bootLater()
+			}
+		})
+	}
+}
+
+// thawIn lets a host go on in a while, in this life.
+func (h *host) thawIn(d time.Duration) {
+	life := h.life
+	h.w.sim.After(d, func() {
+		if h.life == life {
+			h.thaw()
+		}
+	})
+}
+
+// split cuts the network in two for a while.
+func (w *world) split() {
+	k := 1 + w.rng.IntN(max(len(w.hosts)-1, 1))
+	var part []cluster.NodeID
+	for _, i := range w.rng.Perm(len(w.hosts))[:k] {
+		part = append(part, w.hosts[i].id)
+	}
+	slices.Sort(part)
+	w.line(0, true, rgm.LevelInfo, "the network splits: %v on one side", part)
+	w.parted = true
+	w.sim.Partition(part)
+	w.sim.After(w.between(time.Second, 40*time.Second), func() {
+		w.line(0, true, rgm.LevelInfo, "the network is whole again")
+		w.parted = false
+		w.sim.Heal()
+	})
+}
+
+func (w *world) splitUnlessOver() {
+	if !w.calm {
+		w.split()
 	}
 }
 

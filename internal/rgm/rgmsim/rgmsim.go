@@ -49,6 +49,9 @@ type Config struct {
 	Trace bool
 	// Calm leaves out what only people do: requests, and restarts of daemons.
 	Calm bool
+	// Together adds pauses of several nodes at the same time, while the network
+	// splits or others fail.
+	Together bool
 	// Fencing runs the code of fenced, its methods and the z/VM agents; if not,
 	// a machine is fenced after a random time, by any quorate part that does not
 	// see it. See Assumptions.

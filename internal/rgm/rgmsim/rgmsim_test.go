@@ -78,9 +78,13 @@ func scenes(t testing.TB) []scene {
 	return out
 }
 
+// together says in which seeds several nodes pause at the same time. It leaves
+// those alone that found something before there was that.
+func together(seed uint64) bool { return seed%5 >= 3 }
+
 func runSeed(all []scene, rules restree.Rules, seed uint64, trace bool) *Result {
 	s := all[seed%uint64(len(all))]
-	return Run(Config{Conf: s.conf, Updates: s.updates, Rules: rules, Seed: seed, Faults: 50 * time.Second, Every: 4 * time.Second, Trace: trace})
+	return Run(Config{Conf: s.conf, Updates: s.updates, Rules: rules, Seed: seed, Faults: 50 * time.Second, Every: 4 * time.Second, Trace: trace, Together: together(seed)})
 }
 
 // TestSeeds runs random faults against whole clusters. A failure names its
@@ -110,6 +114,9 @@ func TestSeeds(t *testing.T) {
 	}
 	// Those that found something, once each.
 	for _, seed := range []uint64{54486, 64106, 112927, 120090, 123332, 143952} {
+		if together(seed) {
+			t.Errorf("seed %d is another story than the one that found something", seed)
+		}
 		if bad := runSeed(all, rules, seed, false).wrong(); len(bad) > 0 {
 			t.Errorf("seed %d: %s", seed, strings.Join(bad, "\n"))
 		}
@@ -152,6 +159,37 @@ func fenced(text string, kind uint64) string {
 	return strings.Replace(text, "<rm", `<fencedevices><fencedevice name="zvm" agent="fence_zvmip" ipaddr="ZVM1,ZVM2" login="U" passwd="P" agent_limit="90"/>
 <fencedevice name="zvm2" agent="fence_zvm" ipaddr="ZVM3"/><fencedevice name="other" agent="fence_ipmilan" agent_limit="60"/></fencedevices>
 <fence_daemon post_join_delay="3"/><rm`, 1)
+}
+
+// TestSeeds_Together: in some seeds several nodes pause at the same moment, and
+// the network splits while they do.
+func TestSeeds_Together(t *testing.T) {
+	t.Parallel()
+	all, rules := scenes(t), restree.Builtin()
+	paused, split := 0, 0
+	for seed := uint64(0); seed < 200; seed++ {
+		if !together(seed) {
+			continue
+		}
+		lines := runSeed(all, rules, seed, true).Lines
+		for i, l := range lines {
+			if i == 0 || !strings.HasSuffix(l.Text, "at the same time as others") || lines[i-1].At != l.At || lines[i-1].Node == l.Node {
+				continue
+			}
+			paused++
+			for _, later := range lines[i:] {
+				if strings.HasSuffix(later.Text, "goes on") {
+					break
+				}
+				if strings.HasPrefix(later.Text, "the network splits") {
+					split++
+				}
+			}
+		}
+	}
+	if paused == 0 || split == 0 {
+		t.Errorf("%d times nodes paused at the same moment, %d times the network was split meanwhile", paused, split)
+	}
 }
 
 // wrong is all that must not be.
@@ -208,7 +246,7 @@ func TestFencing(t *testing.T) {
 	rules := restree.Builtin()
 	fencedSeeds(t, *fenceSeed, "rgm.fenceseed", 400, 24, func(seed uint64, trace bool) *Result {
 		conf := decode(t, fenced(strings.Replace(confs()[seed%3], " CENTRAL", "", 1), seed/3))
-		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 3 * time.Minute, Every: 8 * time.Second, Trace: trace})
+		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 3 * time.Minute, Every: 8 * time.Second, Trace: trace, Together: together(seed)})
 	})
 }
 
@@ -243,7 +281,7 @@ func TestDisk(t *testing.T) {
 		if _, why := diskSetups(conf); why != "" {
 			t.Fatal(why)
 		}
-		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 4 * time.Minute, Every: 8 * time.Second, Trace: trace})
+		return Run(Config{Conf: conf, Rules: rules, Seed: seed, Fencing: true, Calm: seed%2 == 0, Faults: 4 * time.Minute, Every: 8 * time.Second, Trace: trace, Together: together(seed)})
 	})
 	if d := sum.Disk; *diskSeed < 0 && (d == nil || d.Faults == 0 || d.Masters == 0 || d.Evictions == 0 || d.Kills == 0) {
 		t.Errorf("the disk was not played: %+v", d)
