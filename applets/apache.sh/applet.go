@@ -1,4 +1,5 @@
-// Package apache is the resource agent apache.sh: an Apache HTTP server on the addresses of its service.
+// Package apache is the resource agent apache.sh: an Apache HTTP server on the
+// addresses of its service.
 package apache
 
 import (

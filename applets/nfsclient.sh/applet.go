@@ -1,4 +1,5 @@
-// Package nfsclient is the resource agent nfsclient.sh: a path exported to a host, network or netgroup.
+// Package nfsclient is the resource agent nfsclient.sh: a path exported to a
+// host, network or netgroup.
 package nfsclient
 
 import (

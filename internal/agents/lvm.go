@@ -19,8 +19,8 @@ func LVM(m Machine) *Agent {
 
 type lvmAgent struct{ Machine }
 
-// lvmRetries and lvmPause are how often and with what pause stop deactivates: udev may have a volume open for a
-// moment after it was unmounted. Ours.
+// lvmRetries and lvmPause are how often and with what pause stop deactivates:
+// udev may have a volume open for a moment after it was unmounted. Ours.
 const (
 	lvmRetries = 10
 	lvmPause   = 500 * time.Millisecond

@@ -19,8 +19,9 @@ const (
 	Status
 	// StatusInquiry checks the resource alone, at depth 0.
 	StatusInquiry
-	// CondStart starts what has NeedStart, CondStop stops what has NeedStop.
+	// CondStart starts what has NeedStart.
 	CondStart
+	// CondStop stops what has NeedStop.
 	CondStop
 	// Convalesce starts the non-critical subtrees that were left stopped.
 	Convalesce
