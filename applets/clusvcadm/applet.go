@@ -130,6 +130,12 @@ func (t *tool) parse(args []string) (done bool, err error) {
 		}
 	}
 	if t.service == "" {
+		switch {
+		case t.do.option != "":
+			fmt.Fprintf(t.env.Stderr, "%s: the name of the group is empty\n", args[0])
+		case len(args) > 1:
+			fmt.Fprintf(t.env.Stderr, "%s: there is nothing to do: no option names a request\n", args[0])
+		}
 		return true, t.usage(exitError)
 	}
 	return false, nil

@@ -113,7 +113,7 @@ func TestTexts(t *testing.T) {
 		{args: "-ZU web", out: "Local machine freezing service:U...Success\n"}, // as getopt(3) reads it
 		{args: "-M web -F", out: "Migration requires a target cluster member\n", exit: 1},
 		{args: "-e web -m zzz", out: "'zzz' not in membership list\nNo matches for 'zzz' found\n", exit: 1},
-		{args: "web", out: usage, exit: 1},
+		{args: "web", out: usage, err: "clusvcadm: there is nothing to do: no option names a request\n", exit: 1},
 		{args: "--enable web", out: usage, err: "clusvcadm: unknown option '--enable'\n", exit: 1},
 		{args: "-l", out: "Resource groups locked\n"},
 		{args: "-S", out: "Resource groups locked\n"},
@@ -121,7 +121,7 @@ func TestTexts(t *testing.T) {
 		{args: "-S", out: "Resource groups unlocked\n"},
 		{args: "-h", out: usage, exit: 1},
 		{args: "", out: usage, exit: 1},
-		{args: "-m lnxb", out: usage, exit: 1},
+		{args: "-m lnxb", out: usage, err: "clusvcadm: there is nothing to do: no option names a request\n", exit: 1},
 		{args: "-x", out: usage, err: "clusvcadm: unknown option '-x'\n", exit: 1},
 		{args: "-e", out: usage, err: "clusvcadm: option needs a value '-e'\n", exit: 1},
 		{args: "--help", out: usage},

@@ -1,12 +1,15 @@
 package haobox
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
 )
+
+var errNoArguments = errors.New("it takes no arguments")
 
 // demo is the group of demonstrations; without a name the first is shown.
 func (t tool) demo() *cli.Command {
@@ -15,7 +18,12 @@ func (t tool) demo() *cli.Command {
 		Usage:       "show what haobox does, on this machine alone",
 		Description: "Without a name, the first one is shown. Nothing is installed, nothing leaves this machine, and nothing is left.",
 		Subcommands: append([]*cli.Command{t.demoFence(), t.demoFreeze(), t.demoKsys(), t.demoService(), t.demoGuard()}, t.demoParts()...),
-		Action:      func(c *cli.Context) error { return t.tellFence(c.Context, demoLogoff) },
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageError(c, fmt.Errorf("there is no demonstration %q", c.Args().First()), true)
+			}
+			return t.tellFence(c.Context, demoLogoff)
+		},
 	}
 	for _, sub := range c.Subcommands {
 		sub.OnUsageError = usageError

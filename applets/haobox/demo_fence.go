@@ -39,7 +39,12 @@ func (t tool) demoFence() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.DurationFlag{Name: "logoff-delay", Value: demoLogoff, Usage: "how long the guest takes to log off"},
 		},
-		Action: func(c *cli.Context) error { return t.tellFence(c.Context, c.Duration("logoff-delay")) },
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageError(c, errNoArguments, true)
+			}
+			return t.tellFence(c.Context, c.Duration("logoff-delay"))
+		},
 	}
 }
 

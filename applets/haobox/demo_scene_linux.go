@@ -730,7 +730,8 @@ func (x *scene) howToPlay() {
 
 // onScript makes the program that runs others as on a node.
 func (x *scene) onScript() (file string, err error) {
-	script := "#!/bin/sh\n# usage: on NODE PROGRAM [ARGUMENT...], or on NODE freeze\nn=$1\ncase $n in\n"
+	script := "#!/bin/sh\n# usage: on NODE PROGRAM [ARGUMENT...], or on NODE freeze\nn=$1\ncase $n in\n" +
+		"'') echo 'usage: on NODE PROGRAM [ARGUMENT...], or on NODE freeze' >&2; exit 2;;\n"
 	for _, m := range x.nodes {
 		script += m.name + ") export"
 		for _, kv := range x.environ(m) {

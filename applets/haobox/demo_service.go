@@ -47,7 +47,7 @@ func (t tool) demoService() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return usageError(c, errors.New("it takes no arguments"), true)
+				return usageError(c, errNoArguments, true)
 			}
 			o := serviceOptions{keep: c.Bool("keep"), loopback: c.Bool("loopback"), corosync: c.Bool("corosync"), nodes: c.Int("nodes")}
 			if err := o.valid(); err != nil {

@@ -68,7 +68,11 @@ func Run(ctx context.Context, env platform.Env, all []applet.Entry, args []strin
 
 // usageError turns a fault that urfave/cli found into one line.
 func usageError(c *cli.Context, err error, _ bool) error {
-	return applet.Exitf(exitUsage, "%s: %v; see '%s --help'", c.App.Name, err, c.App.Name)
+	help := c.App.Name
+	if c.Command != nil && c.Command.HelpName != "" {
+		help = c.Command.HelpName
+	}
+	return applet.Exitf(exitUsage, "%s: %v; see '%s --help'", c.App.Name, err, help)
 }
 
 // root is "haobox" without a command.

@@ -62,7 +62,7 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 	case cmdRequest:
 		var m requestMsg
 		if m, err = decodeRequest(r); err == nil {
-			s.cause = fmt.Sprintf("%s from node %d", m.Kind.cause(), from.Node)
+			s.cause = fmt.Sprintf("request %s from node %d", m.Kind.word(), from.Node)
 			s.request(queued{from, m})
 		}
 	case cmdLeaving:

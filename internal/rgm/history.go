@@ -50,6 +50,15 @@ func (s *state) decide(d Decision) {
 	}
 }
 
+// amend adds to the reason of a decision of this moment.
+func (s *state) amend(serial uint64, text string) {
+	for i := len(s.history) - 1; i >= 0 && s.history[i].Serial >= serial; i-- {
+		if s.history[i].Serial == serial {
+			s.history[i].Why += text
+		}
+	}
+}
+
 // kept is the history that counts.
 func (s *state) kept() []Decision { return s.history[max(0, len(s.history)-maxHistory):] }
 

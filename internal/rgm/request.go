@@ -81,10 +81,18 @@ func (s *state) request(q queued) {
 func (r *record) wait(q queued) { r.Asker, r.Ask, r.Kind = q.From, q.id, q.Kind }
 
 // serve begins a request on a service that is not busy. over says that the
-// result is known already.
+// result is known already; the history has it if nothing was done.
 func (s *state) serve(r *record, q queued) (res Result, over bool) {
+	asked := s.nextDec + 1
+	s.decide(Decision{Service: r.Name, From: r.State, Node: q.Target, Why: "asked to " + q.Kind.word()})
+	if res, over = s.begin(r, q); over && res != OK {
+		s.amend(asked, ": "+res.String())
+	}
+	return res, over
+}
+
+func (s *state) begin(r *record, q queued) (res Result, over bool) {
 	frozen := r.Flags&Frozen != 0
-	s.decide(Decision{Service: r.Name, From: r.State, Node: q.Target, Why: "asked to " + q.Kind.String()})
 	switch q.Kind {
 	case Freeze, Unfreeze:
 		switch r.State {
@@ -377,7 +385,7 @@ func (s *state) follow(r *record) bool {
 	if len(r.Queue) > 0 {
 		q := r.Queue[0]
 		r.Queue = r.Queue[1:]
-		s.cause = q.Kind.cause()
+		s.cause = "request " + q.Kind.word()
 		if res, over := s.serve(r, q); over {
 			s.replies = append(s.replies, reply{q.From, q.id, res, r.Owner})
 		}

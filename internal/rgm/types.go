@@ -132,18 +132,18 @@ func (k Kind) String() string {
 	return "Unknown"
 }
 
-// cause names a request in the history of decisions, also those for which
+// word names a request in the history of decisions, also those for which
 // rgmanager has no name.
-func (k Kind) cause() string {
+func (k Kind) word() string {
 	switch k {
 	case Freeze:
-		return "request freeze"
+		return "freeze"
 	case Unfreeze:
-		return "request unfreeze"
+		return "unfreeze"
 	case AssumeIdleRequest:
-		return "request idle"
+		return "idle"
 	}
-	return "request " + k.String()
+	return k.String()
 }
 
 // Request is what a person or a program asks of the cluster.
