@@ -289,8 +289,8 @@ func TestMembersOnly(t *testing.T) {
 		{name: "no rgmanager, a service", root: dir, args: []string{"-s", "web"}, exit: 255},
 		{name: "no rgmanager, quorum", root: dir, args: []string{"-Q"}},
 		{name: "no rgmanager, XML", root: dir, args: []string{"-x"}, out: `<node name="n1" state="1" local="1" estranged="0" rgmanager="0"`},
-		{name: "rgmanager hangs", root: hangs, limit: "100ms", out: members, err: "Timed out waiting for a response from Resource Group Manager\n"},
-		{name: "rgmanager hangs, a service", root: hangs, limit: "100ms", args: []string{"-s", "web"}, exit: 255, err: "Timed out waiting for a response from Resource Group Manager\n"},
+		{name: "rgmanager hangs", root: hangs, limit: "3s", out: members, err: "Timed out waiting for a response from Resource Group Manager\n"},
+		{name: "rgmanager hangs, a service", root: hangs, limit: "3s", args: []string{"-s", "web"}, exit: 255, err: "Timed out waiting for a response from Resource Group Manager\n"},
 		{name: "corosync hangs", root: dir, limit: "200ms", frozen: true, exit: 1, err: "Could not connect to CMAN: Connection timed out\nclustat: corosync did not answer within 200ms\n"},
 		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and corosync\n"},
 	} {

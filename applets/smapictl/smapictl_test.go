@@ -468,8 +468,8 @@ func TestTimeout(t *testing.T) {
 		}
 		c.Faults = append(c.Faults, f)
 	}).login()
-	code, _, stderr := b.run("check", "--timeout", "50ms")
-	want := "smapictl: " + b.endpoint + ": Check_Authentication: no complete answer: time limit passed: 50ms; --timeout sets the limit\n"
+	code, _, stderr := b.run("check", "--timeout", "1s")
+	want := "smapictl: " + b.endpoint + ": Check_Authentication: no complete answer: time limit passed: 1s; --timeout sets the limit\n"
 	if code != exitTransport || stderr != want {
 		t.Errorf("exit status %d, %q; want %q", code, stderr, want)
 	}

@@ -604,7 +604,7 @@ func TestConn_FrozenDaemon(t *testing.T) {
 	corotest.Need(t)
 	both(t, corotest.Options{}, func(t *testing.T, c *corotest.Cluster) {
 		n := c.Nodes[0]
-		g := in(t, n, corosync.DialCfg, corosync.Config{Limit: 300 * time.Millisecond})
+		g := in(t, n, corosync.DialCfg, corosync.Config{Limit: 2 * time.Second})
 		cancelled := in(t, n, corosync.DialCfg, corosync.Config{})
 		n.Freeze()
 		if _, err := g.LocalNode(limited(t)); !errors.Is(err, corosync.ErrTimeout) {

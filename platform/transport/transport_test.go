@@ -312,7 +312,7 @@ func TestTransport_PlainServerOnTLSPort(t *testing.T) {
 			e.Scheme = TLS
 			limit := 20 * time.Second
 			if tc.want == context.DeadlineExceeded {
-				limit = 100 * time.Millisecond
+				limit = time.Second
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()
