@@ -8,12 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/haobox/haobox/internal/cmdtest"
-	"github.com/haobox/haobox/platform/corosync/corotest"
 )
 
-// dlmControld starts the real dlm_controld in namespaces, with the "fence_all"
+// dlmScript starts the real dlm_controld in namespaces, with the "fence_all"
 // line that "haobox export --to dlm" names. This machine's kernel need not
 // have a lock manager: what the daemon lists are plain folders, and there are no
 // lock spaces. Whom it fences it decides with corosync alone. It wants devices
@@ -21,7 +18,7 @@ import (
 // there is something it reads whole requests and blocks in the middle of one. So
 // that one is a device that is open and never has anything to read: the master
 // of a terminal. $1 is the node's folder, $2 haobox.
-const dlmControld = `exec >"$1/dlm.log" 2>&1
+const dlmScript = `exec >"$1/dlm.log" 2>&1
 set -e
 mkdir "$1/dev" "$1/agents"
 mount -t tmpfs -o mode=755 tmpfs "$1/dev"
@@ -48,14 +45,10 @@ export HAOBOX_ROOT="$1/root" HAOBOX_RUN="$1/run"
 exec dlm_controld -D
 `
 
-// TestKernel_DLM lets dlm_controld 4 leave fencing to fenced: a node dies, the
-// lock manager asks fence_domain and is told when the guest is off, which fenced
-// does once.
-func TestKernel_DLM(t *testing.T) {
-	t.Parallel()
-	corotest.Need(t)
-	bin := cmdtest.Build(t, "../..", ".")
-	l := newLab(t, bin)
+// dlmControld: dlm_controld 4 leaves fencing to fenced. A node dies, the lock
+// manager asks fence_domain and is told when the guest is off, which fenced does
+// once.
+func dlmControld(t *testing.T, l *lab) {
 	log := func(id int) string {
 		text, _ := os.ReadFile(filepath.Join(l.Nodes[id-1].Dir, "dlm.log"))
 		return string(text)
@@ -80,11 +73,11 @@ func TestKernel_DLM(t *testing.T) {
 		return make([]string, 3)
 	}
 	script := filepath.Join(l.zvm, "dlm")
-	if err := os.WriteFile(script, []byte(dlmControld), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(dlmScript), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range l.Nodes {
-		n.Daemon(fmt.Sprintf("exec unshare --mount sh %s %s %s", script, n.Dir, bin))
+		n.Daemon(fmt.Sprintf("exec unshare --mount sh %s %s %s", script, n.Dir, l.bin))
 	}
 	for _, n := range l.Nodes {
 		status(int(n.ID), "all three are members", func(s string) bool {

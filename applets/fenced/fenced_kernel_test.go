@@ -240,7 +240,8 @@ func TestKernel_Fencing(t *testing.T) {
 		name string
 		run  func(*testing.T, *lab)
 	}{{"crash and freeze", crashAndFreeze}, {"partition, and two at once", partitionAndTwoAtOnce},
-		{"wrong password", wrongPasswordIsCorrected}, {"the next master takes over", theNextMasterTakesOver}} {
+		{"wrong password", wrongPasswordIsCorrected}, {"the next master takes over", theNextMasterTakesOver},
+		{"dlm_controld", dlmControld}} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			tc.run(t, newLab(t, bin))
