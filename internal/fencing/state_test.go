@@ -101,6 +101,34 @@ func TestState_Trust(t *testing.T) {
 	}
 }
 
+// TestState_NotBesideAVictim: a node that joins while another one may live
+// elsewhere is complete only when that one is off. Until then nothing runs on it,
+// so that what the other one still believes of it does no harm.
+func TestState_NotBesideAVictim(t *testing.T) {
+	t.Parallel()
+	s, v := newState()
+	one, two, three, four := v.Members[0], v.Members[1], v.Members[2], cluster.Member{Node: 4, Instance: 40}
+	v = gone(v, 8, three, cluster.Failed)
+	s.view(v)
+	v = come(v, 12, four)
+	s.view(v)
+	s.apply(four, v, command{kind: kindJoin})
+	complete := func() bool {
+		for _, m := range []cluster.Member{one, two, four} {
+			s.apply(m, v, command{kind: kindStart, change: s.change})
+		}
+		s.apply(one, v, command{kind: kindComplete, change: s.change})
+		return s.member(4).complete
+	}
+	if complete() {
+		t.Error("it is a whole member while there is a victim")
+	}
+	s.apply(one, v, command{kind: kindDone, node: 3, id: s.victim(3).id, how: HowAgent})
+	if !complete() {
+		t.Error("it is none when the victim is off")
+	}
+}
+
 // TestState_ExternalOfAnotherTime: what was fenced before this domain began, or
 // before the one who says so was in it, is no news.
 func TestState_ExternalOfAnotherTime(t *testing.T) {
