@@ -65,10 +65,12 @@ type Core struct {
 	inited         bool // everything was stopped once
 	suspect        bool // was paused, and has not proved that it belongs to the cluster
 	nonce, proved  uint64
-	refused        error // the group speaks another version
-	shutdown       *Shutdown
-	leaving        bool // said so
-	left, exited   bool
+	// heardBy is when the engine has said what ended by itself in a pause.
+	heardBy      time.Time
+	refused      error // the group speaks another version
+	shutdown     *Shutdown
+	leaving      bool // said so
+	left, exited bool
 
 	config  *Config // in use
 	pol     *policy
@@ -128,6 +130,12 @@ func (c *Core) Step(now time.Time, ev Event) []Action {
 		c.suspect = true
 		c.nonce++
 		delete(c.sent, "ping")
+		if c.config != nil && c.config.Config.Quorumd != nil {
+			// The votes of the disk may count for others by now. A node that
+			// has quorum with them alone hears its own message whatever has
+			// happened; the engine has at hand that they are over.
+			c.heardBy = now.Add(c.opt.Pause)
+		}
 	}
 	c.last = now
 	switch ev.(type) {
@@ -183,6 +191,9 @@ func (c *Core) Wake(checks bool) (at time.Time, any bool) {
 	}
 	if c.emergency != "" {
 		add(c.emergencySince.Add(StopLimit + time.Second))
+	}
+	if c.suspect && c.heardBy.After(c.now) {
+		add(c.heardBy)
 	}
 	if c.phase == phaseReady && c.st.lowest() == c.self.Node {
 		for _, r := range c.st.ordered() {
@@ -522,7 +533,7 @@ func (c *Core) me() *node {
 
 // react does everything that follows from what is known now.
 func (c *Core) react() {
-	if c.suspect && c.proved >= c.nonce {
+	if c.suspect && c.proved >= c.nonce && !c.now.Before(c.heardBy) {
 		c.suspect = false
 	}
 	if c.emergency == "" && !c.inited && c.config != nil && c.quorum.Ring.Seq != 0 && !c.quorum.Quorate && len(c.saved) > 0 {
@@ -536,7 +547,7 @@ func (c *Core) react() {
 		return
 	}
 	if c.current() && !c.lost && !c.left {
-		if c.suspect {
+		if c.suspect && c.proved < c.nonce {
 			c.command("ping", pingMsg(unix(c.now), c.nonce))
 		}
 		c.tellView()

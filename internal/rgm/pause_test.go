@@ -1,6 +1,7 @@
 package rgm
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,43 @@ func TestPauseFor(t *testing.T) {
 			}
 			if tick := TickFor(got); 3*tick > got && tick > TickEvery {
 				t.Errorf("a tick every %v is too seldom", tick)
+			}
+		})
+	}
+}
+
+// TestCore_PauseWithDisk: a node that has quorum with the votes of the disk alone
+// hears its own message at once after a pause. That proves nothing: it waits
+// until its engine has said whether those votes are over.
+func TestCore_PauseWithDisk(t *testing.T) {
+	t.Parallel()
+	ring := cluster.RingID{Node: 1, Seq: 4}
+	for _, lost := range []bool{false, true} {
+		t.Run(map[bool]string{false: "quorum is kept", true: "quorum is lost"}[lost], func(t *testing.T) {
+			t.Parallel()
+			const limit = 500 * time.Millisecond
+			a := newAloneWith(t, strings.Replace(oneNode, "<rm>", `<quorumd label="q" votes="1"/><rm>`, 1), Options{Pause: limit})
+			a.now = a.now.Add(10 * time.Second)
+			runs := a.runs
+			a.step(Check{Service: "service:web"})
+			if a.runs != runs {
+				t.Fatal("an agent ran when the message of the node was back")
+			}
+			if at, any := a.c.Wake(false); !any || at != a.now.Add(limit) {
+				t.Errorf("it wants to be woken %v at %v, want %v", any, at, a.now.Add(limit))
+			}
+			a.now = a.now.Add(time.Millisecond)
+			if lost {
+				a.step(Engine{cluster.Quorum{Ring: ring}})
+			}
+			checked := a.runs
+			for range 3 {
+				a.now = a.now.Add(limit / 3)
+				a.step(Tick{})
+			}
+			a.step(Check{Service: "service:web"})
+			if ran := a.runs > checked; ran == lost {
+				t.Errorf("a check ran after that: %v", ran)
 			}
 		})
 	}
