@@ -46,7 +46,9 @@ func (w *Why) Text(zone *time.Location) string {
 	if !w.Service.Transition.IsZero() {
 		fmt.Fprintf(&b, " since %s", w.Service.Transition.In(zone).Format(time.DateTime))
 	}
-	if w.Service.Restarts > 0 {
+	if w.Service.Restarts == 1 {
+		b.WriteString(", after a restart")
+	} else if w.Service.Restarts > 1 {
 		fmt.Fprintf(&b, ", after %d restarts in a row", w.Service.Restarts)
 	}
 	b.WriteString(".\n")

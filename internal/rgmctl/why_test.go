@@ -1,6 +1,7 @@
 package rgmctl
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,10 @@ func TestWhy_Text(t *testing.T) {
 `
 	if diff := cmp.Diff(want, w.Text(time.UTC)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	w = Why{Service: Service{Name: "service:x", State: StateStarted, Owner: 2, OwnerName: "CNODE2", Restarts: 1}}
+	if got := w.Text(time.UTC); !strings.HasPrefix(got, "service:x is started on CNODE2, after a restart.\n") {
+		t.Errorf("after one restart: %s", got)
 	}
 	w = Why{Service: Service{Name: "service:x", State: StateStopped}}
 	if diff := cmp.Diff("service:x is stopped.\n\nNo decision about it is known any more.\n", w.Text(time.UTC)); diff != "" {
