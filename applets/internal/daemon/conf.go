@@ -74,7 +74,10 @@ func File(env platform.Env) string { return clusterconf.File(env.Getenv) }
 // do not know.
 func ReadConfig(env platform.Env, file string, strict bool) (*clusterconf.Config, error) {
 	b, err := env.FS.ReadFile(file)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && strict:
+		return nil, fmt.Errorf("%w: %w; ccs_tool create begins one, cluster.conf(5) tells of it", ErrConfig, err)
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	doc, err := clusterconf.Parse(file, b)
