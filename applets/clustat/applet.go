@@ -272,8 +272,8 @@ func (t *tool) members() (*rgmctl.Status, error) {
 			text, hint = "No such file or directory", "nobody is on the embedded engine: fenced, rgmanager or qdiskd makes this node a member"
 		case errors.Is(err, cluster.ErrNotRunning), errors.Is(err, corosync.ErrNotRunning):
 			text, hint = "No such file or directory", "corosync does not run on this node: cman_tool join starts it"
-		case errors.Is(err, corosync.ErrNotAllowed), errors.Is(err, os.ErrPermission):
-			text, hint = "Permission denied", "only root may ask rgmanager and corosync"
+		case errors.Is(err, cluster.ErrDenied), errors.Is(err, corosync.ErrNotAllowed), errors.Is(err, os.ErrPermission):
+			text, hint = "Permission denied", "only root may ask rgmanager and the cluster engine"
 		case errors.Is(err, cluster.ErrSilent), errors.Is(err, context.DeadlineExceeded):
 			text, hint = "Connection timed out", fmt.Sprintf("corosync did not answer within %v", t.limit)
 		}

@@ -18,6 +18,9 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
+	"github.com/haobox/haobox/applets/internal/daemon"
+	"github.com/haobox/haobox/applets/internal/engine"
+	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/rgmctl"
 	"github.com/haobox/haobox/platform/corosync/corotest"
 	"github.com/haobox/haobox/platform/testskip"
@@ -277,6 +280,21 @@ func TestMembersOnly(t *testing.T) {
 	if err := os.WriteFile(tool, text, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	// The embedded engine, of root.
+	embedded := filepath.Join(dir, "embedded")
+	if err := os.MkdirAll(filepath.Join(embedded, "etc/cluster"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	conf := `<cluster name="Z" config_version="1"><clusternodes><clusternode name="n1" nodeid="1"/></clusternodes></cluster>`
+	if err := os.WriteFile(filepath.Join(embedded, "etc/cluster/cluster.conf"), []byte(conf), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.OpenLocal(t.Context(), engine.LocalConfig{Dir: filepath.Join(embedded, "bus"), Node: 1,
+		Nodes: []engine.LocalNode{{Node: cluster.Node{ID: 1, Name: "n1"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
 	const members = " n1                                          1 Online, Local\n"
 	for _, tc := range []struct {
 		name, root, limit string
@@ -292,7 +310,10 @@ func TestMembersOnly(t *testing.T) {
 		{name: "rgmanager hangs", root: hangs, limit: "3s", out: members, err: "Timed out waiting for a response from Resource Group Manager\n"},
 		{name: "rgmanager hangs, a service", root: hangs, limit: "3s", args: []string{"-s", "web"}, exit: 255, err: "Timed out waiting for a response from Resource Group Manager\n"},
 		{name: "corosync hangs", root: dir, limit: "200ms", frozen: true, exit: 1, err: "Could not connect to CMAN: Connection timed out\nclustat: corosync did not answer within 200ms\n"},
-		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and corosync\n"},
+		{name: "not root", root: dir, nobody: true, exit: 1, err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and the cluster engine\n"},
+		{name: "the embedded engine", root: embedded, out: members},
+		{name: "the embedded engine, not root", root: embedded, nobody: true, exit: 1,
+			err: "Could not connect to CMAN: Permission denied\nclustat: only root may ask rgmanager and the cluster engine\n"},
 	} {
 		words := append([]string{tool}, tc.args...)
 		if tc.nobody {
@@ -303,6 +324,9 @@ func TestMembersOnly(t *testing.T) {
 		}
 		cmd := c.Nodes[0].Command(words[0], words[1:]...)
 		cmd.Env = append(os.Environ(), toolVariable+"=1", toolVariable+"_LIMIT="+tc.limit, "HAOBOX_ROOT="+tc.root)
+		if tc.root == embedded {
+			cmd.Env = append(cmd.Env, daemon.EngineVariable+"=local:"+embedded+"/bus", daemon.NodeVariable+"=n1")
+		}
 		var out, said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &said
 		exit := 0

@@ -50,6 +50,9 @@ func Client(env platform.Env, name string) *ctl.Client {
 				return nil, notRunning{name, socket, why}
 			}
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("only root may ask %s: %w", name, err)
+		}
 		return c, err
 	}}
 }

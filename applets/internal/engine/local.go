@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -85,7 +86,10 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 	}
 	local := cfg.Nodes[i].Node
 	bus, err := localbus.Open(ctx, localbus.Config{Dir: cfg.Dir, Observe: cfg.Observe, Takeover: cfg.Takeover, Token: cfg.Token, Node: localbus.Node{ID: uint32(local.ID), Name: local.Name}})
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w (%v)", cluster.ErrDenied, err)
+	case err != nil:
 		return nil, fmt.Errorf("%w (%v)", cluster.ErrNotRunning, err)
 	}
 	e := &localEngine{cfg: cfg, local: local, bus: bus, joined: map[cluster.NodeID]time.Time{}, incarn: map[cluster.NodeID]uint64{}}
