@@ -749,7 +749,11 @@ func frozen(t *testing.T, c *Cluster) {
 	all[1].send([]byte("while you were away"))
 	c.delivered(1, all[1], all[2])
 	c.Thaw(1)
-	c.members(3, all...)
+	c.members(3, all[1], all[2])
+	// Its last view had three members, too.
+	c.Until("the frozen node has the view of the others", func() bool {
+		return all[0].view().Ring == all[1].view().Ring && !all[0].view().Transitional
+	})
 	if got := reasons(all[1].view().Joined); got != "1 merged," {
 		t.Errorf("joined %q", got)
 	}
