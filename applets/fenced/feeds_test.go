@@ -48,14 +48,21 @@ func TestPoll_AsksWhatDecides(t *testing.T) {
 	if err := env.FS.MkdirAll(filepath.Dir(clusterconf.Path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var weights, masters atomic.Int32
+	var weights, masters, held, released atomic.Int32
+	var hold atomic.Bool
 	for _, x := range []struct {
 		daemon, pattern string
 		asked           *atomic.Int32
 	}{{"rgmanager", "GET /v1/weight", &weights}, {"qdiskd", "GET /v1/status", &masters}} {
 		mux := http.NewServeMux()
-		mux.HandleFunc(x.pattern, func(w http.ResponseWriter, _ *http.Request) {
+		mux.HandleFunc(x.pattern, func(w http.ResponseWriter, r *http.Request) {
 			x.asked.Add(1)
+			if hold.Load() && r.URL.RawQuery == "not=5&wait=10" {
+				held.Add(1)
+				<-r.Context().Done()
+				released.Add(1)
+				return
+			}
 			ctl.Reply(w, map[string]int{"weight": 5, "master": 2})
 		})
 		ctltest.Serve(t, env.Root, x.daemon, mux)
@@ -112,4 +119,12 @@ func TestPoll_AsksWhatDecides(t *testing.T) {
 	if n := masters.Load() - before; n > 0 {
 		t.Errorf("where services decide qdiskd is asked %d times", n)
 	}
+	// It may wait with an answer that says nothing new, until something else
+	// decides.
+	hold.Store(true)
+	wait("rgmanager need not answer", func() bool { return held.Load() >= 1 })
+	before = masters.Load()
+	reload("qdisk")
+	wait("its answer is not waited for any more", func() bool { return released.Load() >= 1 })
+	wait("qdiskd is asked", func() bool { return masters.Load() > before })
 }

@@ -40,15 +40,7 @@ func (s *shell) routes() {
 	s.d.HandleFunc("POST /v1/request", s.request)
 	s.d.HandleFunc("POST /v1/lock", s.lock)
 	s.d.HandleFunc("POST /v1/idle", s.idle)
-	s.d.HandleFunc("GET /v1/weight", func(w http.ResponseWriter, r *http.Request) {
-		var out rgmctl.Weight
-		err := s.in(r.Context(), func() error { out.Weight = s.core.Weight(); return nil })
-		if err != nil && !errors.Is(err, errStarting) {
-			ctl.Fail(w, http.StatusServiceUnavailable, err)
-			return
-		}
-		ctl.Reply(w, out)
-	})
+	s.d.HandleFunc("GET /v1/weight", s.weight)
 	s.d.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
 		out, err := s.why(r.Context(), rgmctl.FullName(r.URL.Query().Get("service")))
 		if err != nil {

@@ -70,11 +70,12 @@ type shell struct {
 	nextAsk   uint64
 	asked     map[uint64]chan<- rgm.Reply
 	ready     bool
+	weighed   chan struct{}  // closed when the weight of the services may have changed
 	told      clusterconf.RM // what the log has of them
 }
 
 func newShell(d *daemon.Daemon, o options) *shell {
-	s := &shell{d: d, o: o, asked: map[uint64]chan<- rgm.Reply{}, base: d.Env.Clock.Now(), metrics: newMetrics()}
+	s := &shell{d: d, o: o, asked: map[uint64]chan<- rgm.Reply{}, base: d.Env.Clock.Now(), metrics: newMetrics(), weighed: make(chan struct{})}
 	s.hardDown = s.goDown
 	return s
 }
@@ -321,6 +322,7 @@ func (s *shell) line(level slog.Level, service, resource, text string) {
 func (s *shell) changed(a rgm.Changed) {
 	s.metrics.changed(s.d.Env.Clock.Now(), a)
 	s.watch.changed(a)
+	s.reweigh()
 }
 
 // kept reads what the process before this one had in its hands.
