@@ -114,9 +114,9 @@ func TestPoll_AsksWhatDecides(t *testing.T) {
 	}
 	reload("services")
 	wait("rgmanager is asked", func() bool { return weights.Load() >= 1 })
-	before := masters.Load()
-	wait("rgmanager is asked again", func() bool { return weights.Load() >= 2 })
-	if n := masters.Load() - before; n > 0 {
+	before, asked := masters.Load(), weights.Load()
+	wait("rgmanager is asked again and again", func() bool { return weights.Load() >= asked+3 })
+	if n := masters.Load() - before; n > 1 { // one may have been under way
 		t.Errorf("where services decide qdiskd is asked %d times", n)
 	}
 	// It may wait with an answer that says nothing new, until something else
