@@ -30,8 +30,8 @@ func (t tool) simulate() *cli.Command {
 		Name:      "simulate",
 		Usage:     "run the services of a cluster.conf through random failures in virtual time",
 		ArgsUsage: "[FILE]",
-		Description: "The code of rgmanager and fenced decides, and that of the z/VM agents fences; nodes, z/VM, other fence devices and\n" +
-			"resource agents are simulated, and nothing is touched. The default is " + clusterconf.Path + ".\n" +
+		Description: "The code of rgmanager, fenced and qdiskd decides, and that of the z/VM agents fences; nodes, z/VM, other fence\n" +
+			"devices, the quorum disk and resource agents are simulated, and nothing is touched. The default is " + clusterconf.Path + ".\n" +
 			"The status is 3 if something happened that must never happen.",
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "seeds", Value: 20, Usage: "`NUMBER` of runs"},

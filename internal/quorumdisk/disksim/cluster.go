@@ -66,7 +66,8 @@ type Cluster struct {
 	Members []*Member
 	Stats   Stats
 
-	name string // of the device
+	name   string // of the device
+	voters []voter
 }
 
 // Stats counts what happened.
@@ -115,34 +116,43 @@ func (c *Cluster) Member(id cluster.NodeID) *Member {
 // nodes in common with the others', until its engine and qdiskd have looked:
 // RuleGrace.
 func (c *Cluster) Check() {
-	for i, a := range c.Members {
-		quorate, votes := a.votes()
-		if quorate {
-			a.quorate = c.Sim.Now()
-		}
-		if !quorate && !votes {
-			continue
-		}
-		_, ringA := c.Sim.Ring(a.ID)
-		for _, b := range c.Members[i+1:] {
-			otherQuorate, otherVotes := b.votes()
-			if !otherQuorate && !otherVotes {
-				continue
+	c.voters = c.voters[:0]
+	for _, m := range c.Members {
+		if quorate, votes := m.votes(); quorate || votes {
+			if quorate {
+				m.quorate = c.Sim.Now()
 			}
-			_, ringB := c.Sim.Ring(b.ID)
-			if slices.Equal(ringA, ringB) {
-				continue
-			}
-			apart := !slices.ContainsFunc(ringA, func(id cluster.NodeID) bool { return slices.Contains(ringB, id) })
-			switch {
-			case apart && votes && otherVotes:
-				c.Violate("the disk's votes count on %s in %v and on %s in %v", a.Name, ringA, b.Name, ringB)
-			case apart && quorate && otherQuorate:
-				c.Violate("%s in %v and %s in %v have quorum", a.Name, ringA, b.Name, ringB)
-			case votes && otherVotes && !a.Host.Woke() && !b.Host.Woke() && (a.without(b, ringA) || b.without(a, ringB)):
-				c.Violate("the disk's votes count on %s in %v and on %s in %v, and one has evicted the other", a.Name, ringA, b.Name, ringB)
+			id, ring := c.Sim.Ring(m.ID)
+			c.voters = append(c.voters, voter{m, quorate, votes, id, ring})
+		}
+	}
+	for i := range c.voters {
+		for j := range c.voters[i+1:] {
+			if a, b := &c.voters[i], &c.voters[i+1+j]; a.id != b.id && !slices.Equal(a.ring, b.ring) {
+				c.compare(a, b)
 			}
 		}
+	}
+}
+
+// voter is a member for which the votes of the disk count, or that has quorum.
+type voter struct {
+	*Member
+	quorate, votes bool
+	id             cluster.RingID
+	ring           []cluster.NodeID
+}
+
+// compare looks at two of them in different rings.
+func (c *Cluster) compare(a, b *voter) {
+	apart := !slices.ContainsFunc(a.ring, func(id cluster.NodeID) bool { return slices.Contains(b.ring, id) })
+	switch {
+	case apart && a.votes && b.votes:
+		c.Violate("the disk's votes count on %s in %v and on %s in %v", a.Name, a.ring, b.Name, b.ring)
+	case apart && a.quorate && b.quorate:
+		c.Violate("%s in %v and %s in %v have quorum", a.Name, a.ring, b.Name, b.ring)
+	case a.votes && b.votes && !a.Host.Woke() && !b.Host.Woke() && (a.without(b.Member, a.ring) || b.without(a.Member, b.ring)):
+		c.Violate("the disk's votes count on %s in %v and on %s in %v, and one has evicted the other", a.Name, a.ring, b.Name, b.ring)
 	}
 }
 
