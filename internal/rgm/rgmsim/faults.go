@@ -505,6 +505,9 @@ func (w *world) repair() {
 	// People undo what people did.
 	for i := range 4 {
 		w.sim.After(time.Duration(i)*time.Minute+90*time.Second, func() {
+			if w.fences != nil && i > 0 {
+				w.fences.operate()
+			}
 			for _, h := range w.hosts {
 				if h.proc == nil || !h.proc.core.Ready() {
 					continue

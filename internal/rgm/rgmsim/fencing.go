@@ -229,6 +229,22 @@ func (f *fences) mend() {
 	}
 }
 
+// operate: where the fence domain went on without each of the nodes, one after
+// the other, nobody is left to deal with them. A person starts them anew.
+func (f *fences) operate() {
+	for _, h := range f.w.hosts {
+		if h.power && (h.fenced == nil || !h.fenced.core.Stale()) {
+			return
+		}
+	}
+	for _, h := range f.w.hosts {
+		if h.power {
+			h.off("a person starts it anew")
+			h.bootLater()
+		}
+	}
+}
+
 // After has do called in d, in this life of the host; while it is frozen it
 // waits (vmsim.Machine).
 func (h *host) After(d time.Duration, do func()) {
