@@ -177,7 +177,7 @@ func TestWords(t *testing.T) {
 func TestConfigurations_AreXML(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"cluster.conf": conf(storyServices + manyServices(3)),
+		"cluster.conf": conf(storyServices+manyServices(3), "none"),
 		"cib":          cib("<group id=\"web\">" + ipPrimitive("a", address(0), 10) + nginxPrimitive + "</group>"),
 	} {
 		var any struct {
