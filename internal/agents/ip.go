@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/haobox/haobox/platform"
@@ -39,6 +41,9 @@ const (
 	// goes out before start ends, the others behind its back.
 	announceCount    = 5
 	announceInterval = 200 * time.Millisecond
+	// heldLimit is how long after its removal here an address is still ours: who
+	// took it in so short a time is found by what follows the start.
+	heldLimit = time.Second
 	// pingLimit bounds the local echo request; rgmanager's agent: ping -w 2.
 	pingLimit = 2 * time.Second
 	// nfsDrain is the pause after an address of a service with NFS locks is
@@ -52,7 +57,7 @@ const (
 // IP is a virtual address. open gives the network, per call; the agent does
 // not close it.
 func IP(open func() (Net, error), kill Kill) *Agent {
-	a := ipAgent{open, kill}
+	a := ipAgent{open, kill, &held{}}
 	return &Agent{
 		Type:  "ip",
 		Start: a.start, Stop: a.stop, Status: a.status, Validate: a.validate,
@@ -65,6 +70,42 @@ func IP(open func() (Net, error), kill Kill) *Agent {
 type ipAgent struct {
 	open func() (Net, error)
 	kill Kill
+	held *held
+}
+
+// held are the addresses that were removed here a moment ago, as in the restart
+// of a service in its place. Only who runs the agent in its own process has any.
+// Safe for concurrent use.
+type held struct {
+	mu  sync.Mutex
+	all []heldAddress
+}
+
+type heldAddress struct {
+	addr netip.Addr
+	link int
+	till time.Time
+}
+
+// add notes an address that was here until now.
+func (h *held) add(a netip.Addr, link int, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = slices.DeleteFunc(h.all, func(x heldAddress) bool { return x.addr == a || now.After(x.till) })
+	h.all = append(h.all, heldAddress{a, link, now.Add(heldLimit)})
+}
+
+// take says whether the address was on this interface a moment ago, once.
+func (h *held) take(a netip.Addr, link int, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.all, func(x heldAddress) bool { return x.addr == a })
+	if i < 0 {
+		return false
+	}
+	x := h.all[i]
+	h.all = slices.Delete(h.all, i, i+1)
+	return x.link == link && !now.After(x.till)
 }
 
 // address is the parameter "address" taken apart.
@@ -226,7 +267,7 @@ func (ip ipAgent) start(ctx context.Context, c *Call) error {
 		c.Debugf("Link for %s: Detected", l.Name)
 	}
 	c.Infof("Adding %s address %v to %s", a.family(), p, l.Name)
-	if checkDuplicate(c) {
+	if checkDuplicate(c) && !ip.held.take(a.Addr, l.Index, c.Env.Clock.Now()) {
 		c.Debugf("Ping addr %v from dev %s", a.Addr, l.Name)
 		owner, err := net.Probe(ctx, l, a.Addr)
 		if err != nil {
@@ -375,7 +416,8 @@ func (ip ipAgent) stop(ctx context.Context, c *Call) error {
 		c.Debugf("%s is not configured", a.Text())
 		return nil
 	}
-	p := state.Find(a.Addr).Prefix
+	have := state.Find(a.Addr)
+	p := have.Prefix
 	c.Infof("Removing %s address %v from %s", a.family(), p, l.Name)
 	fault := net.Remove(l.Index, p)
 	after, err := net.State()
@@ -390,6 +432,8 @@ func (ip ipAgent) stop(ctx context.Context, c *Call) error {
 	}
 	if fault != nil {
 		c.Warnf("%v", fault)
+	} else if !have.Failed {
+		ip.held.add(a.Addr, l.Index, c.Env.Clock.Now())
 	}
 	if pause > 0 {
 		c.Debugf("Waiting %v after the removal of %v", pause, a.Addr)
