@@ -103,7 +103,9 @@ func vm(ctx context.Context, args []string) (int, error) {
 // config prepares a guest: its kernel, its init program, which is built into
 // dir, and the packages.
 func (o *options) config(ctx context.Context, dir string) (boot.Config, error) {
-	cfg := boot.Config{Modules: o.modules, CPUs: o.cpus}
+	cfg := boot.Config{Modules: o.modules, CPUs: o.cpus, Again: func(err error) {
+		fmt.Fprintln(os.Stderr, "vm: the guest did not get as far as its first command; it is booted again:", err)
+	}}
 	var err error
 	if cfg.Arch, err = boot.FindArch(o.arch); err != nil {
 		return cfg, err

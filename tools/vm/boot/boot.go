@@ -32,6 +32,17 @@ import (
 )
 
 const (
+	// bootTries is how often the guest is booted at most: emulators of other
+	// machines have faults of their own, and a guest that dies before its
+	// first command says nothing about the tests.
+	bootTries = 3
+	// kernelLine is what every kernel is told. One processor alone loads the
+	// modules, the guest's init program adds the others: under qemu's
+	// multi-threaded emulation a second one may run the init code of an
+	// earlier module once more, from translations of an address that was
+	// given anew (qemu 7.2, s390x: one boot in ten). An oops ends the guest
+	// at once.
+	kernelLine = "quiet maxcpus=1 oops=panic panic=-1 rdinit=/init"
 	// bootLimit bounds the time from the emulator's start to the guest's
 	// first word. It takes about 3 s on an idle machine; the rest is for a
 	// busy one and a large initial file system.
@@ -75,6 +86,9 @@ type Config struct {
 	// Output is called with what a command prints, as it comes; nil means
 	// that Result has it. kind is wire.Stdout or wire.Stderr.
 	Output func(command int, kind string, data []byte)
+	// Again is called with the reason when the guest is booted once more, nil
+	// means that nobody needs to know.
+	Again func(error)
 	// Ended is called at the end of each command.
 	Ended func(command int, r Result)
 }
@@ -104,8 +118,28 @@ type Report struct {
 
 // Run boots the guest and runs its commands. The error is nil when every
 // command was run, however it ended; otherwise it has the end of the guest's
-// console.
+// console. A guest that dies before its first command is booted again, at most
+// bootTries times in all; Config.Again hears of it.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
+	return retry(ctx, bootTries, cfg.Again, func() (*Report, error) { return run(ctx, cfg) })
+}
+
+// retry calls boot until a guest was ready, at most tries times.
+func retry(ctx context.Context, tries int, again func(error), boot func() (*Report, error)) (*Report, error) {
+	for try := 1; ; try++ {
+		report, err := boot()
+		if err == nil || report == nil || report.Boot > 0 || try == tries || ctx.Err() != nil {
+			return report, err
+		}
+		if again != nil {
+			again(err)
+		}
+	}
+}
+
+// run is one boot. The report is nil if the emulator was not started, and its
+// Boot 0 if the guest did not get as far as its first command.
+func run(ctx context.Context, cfg Config) (*Report, error) {
 	dir, err := os.MkdirTemp("", "haobox-vm-")
 	if err != nil {
 		return nil, err
@@ -132,7 +166,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	args = append(args,
 		"-m", strconv.FormatInt(memoryBase+2*(info.Size()>>20), 10), "-smp", strconv.Itoa(max(cfg.CPUs, 1)),
 		"-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults", "-serial", "file:"+filepath.Join(dir, "console"),
-		"-kernel", cfg.Kernel.Image, "-initrd", initrd, "-append", "console="+cfg.Arch.console+" quiet panic=-1 rdinit=/init",
+		"-kernel", cfg.Kernel.Image, "-initrd", initrd, "-append", "console="+cfg.Arch.console+" "+kernelLine,
 		"-device", cfg.Arch.serial,
 		"-chardev", "socket,id=port,path="+filepath.Join(dir, "port"),
 		"-device", "virtserialport,chardev=port,name="+wire.Port)

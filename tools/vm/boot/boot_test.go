@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
@@ -240,5 +241,42 @@ func TestFollow(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	dead, ready := errors.New("dead"), &Report{Boot: time.Second}
+	type outcome struct {
+		report *Report
+		err    error
+	}
+	cases := []struct {
+		name     string
+		outcomes []outcome
+		calls    int
+		err      error
+	}{
+		{"at once", []outcome{{ready, nil}}, 1, nil},
+		{"dead before the first command, then well", []outcome{{&Report{}, dead}, {ready, nil}}, 2, nil},
+		{"dead each time", []outcome{{&Report{}, dead}, {&Report{}, dead}, {&Report{}, dead}}, 3, dead},
+		{"dead among the tests is theirs", []outcome{{ready, dead}}, 1, dead},
+		{"no emulator", []outcome{{nil, dead}}, 1, dead},
+	}
+	for _, tc := range cases {
+		calls, again := 0, 0
+		_, err := retry(t.Context(), 3, func(error) { again++ }, func() (*Report, error) {
+			o := tc.outcomes[calls]
+			calls++
+			return o.report, o.err
+		})
+		if calls != tc.calls || again != tc.calls-1 || !errors.Is(err, tc.err) {
+			t.Errorf("%s: %d boots, %d announced, error %v", tc.name, calls, again, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := retry(ctx, 3, nil, func() (*Report, error) { return &Report{}, dead }); !errors.Is(err, dead) {
+		t.Errorf("broken off: %v", err)
 	}
 }

@@ -1,8 +1,9 @@
 //go:build linux
 
 // Guest is the init program of the virtual machines that tests run in: it
-// mounts what a Linux system has, loads the kernel modules of its plan, runs
-// the commands of its plan one after the other as root, and powers off.
+// mounts what a Linux system has, loads the kernel modules of its plan, starts
+// the other processors, runs the commands of its plan one after the other as
+// root, and powers off.
 //
 // As process 1 it only starts itself a second time and collects the dead; the
 // second process does the work, so that waiting for a command and collecting
@@ -125,6 +126,9 @@ func work() error {
 	}
 	// Modules come first: one of them drives the port to the host.
 	fault := load(plan.Modules)
+	if fault == nil {
+		fault = online("/sys/devices/system/cpu")
+	}
 	port, err := openPort()
 	if err != nil {
 		return err
@@ -163,6 +167,25 @@ func load(names []string) error {
 		f.Close()
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("load %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// online starts the processors that the kernel left off; dir is its folder of
+// processors. The first one has no file to switch it with on some machines.
+func online(dir string) error {
+	switches, err := filepath.Glob(filepath.Join(dir, "cpu[0-9]*", "online"))
+	if err != nil {
+		return err
+	}
+	for _, name := range switches {
+		state, err := os.ReadFile(name)
+		if err == nil && strings.TrimSpace(string(state)) == "0" {
+			err = os.WriteFile(name, []byte("1"), 0)
+		}
+		if err != nil {
+			return fmt.Errorf("start a processor: %w", err)
 		}
 	}
 	return nil
