@@ -710,11 +710,7 @@ func (c *Core) fence() {
 	if len(c.st.victims) == 0 {
 		c.blocked, c.wait = false, WaitNone
 		c.delay.running = false
-		if c.sent.complete != c.cycle {
-			c.sent.complete = c.cycle
-			c.log(slog.LevelDebug, "send_complete %d:%d flags 2 %s", c.self.Node, c.cycle, c.counts)
-			c.send(command{kind: kindComplete, change: c.cycle})
-		}
+		c.complete()
 		return
 	}
 	for i := range c.st.victims {
@@ -730,6 +726,19 @@ func (c *Core) fence() {
 	c.hold()
 	for _, j := range c.jobs {
 		c.attempt(j)
+	}
+	if !slices.ContainsFunc(c.jobs, func(j *job) bool { return !j.sentDone }) {
+		c.complete()
+	}
+}
+
+// complete ends the change, once. Sent right behind the word about the last
+// victim it arrives behind it, and no victim comes without a new change.
+func (c *Core) complete() {
+	if c.sent.complete != c.cycle {
+		c.sent.complete = c.cycle
+		c.log(slog.LevelDebug, "send_complete %d:%d flags 2 %s", c.self.Node, c.cycle, c.counts)
+		c.send(command{kind: kindComplete, change: c.cycle})
 	}
 }
 

@@ -176,9 +176,9 @@ func TestCore_LogOfAFailure(t *testing.T) {
 		"fence CNODE1 dev 0.0 agent fence_zvmip result: success",
 		"fence CNODE1 success",
 		"send_victim_done cg 3 flags 2 victim nodeid 2",
+		"send_complete 1:3 flags 2 started 2 m 1 j 0 r 1 f 1",
 		"receive_victim_done 1:3 flags 2 len 80",
 		"receive_victim_done 1:3 remove victim 2 time 1388500764 how 1",
-		"send_complete 1:3 flags 2 started 2 m 1 j 0 r 1 f 1",
 		"receive_complete 1:3 len 18",
 	}
 	if diff := cmp.Diff(want, s.log); diff != "" {
@@ -662,5 +662,30 @@ func TestCore_Levels(t *testing.T) {
 	}
 	if slog.LevelInfo != l.level {
 		t.Error("not the default level")
+	}
+}
+
+// TestCore_CompleteBehindTheLast: a change with several victims ends once, with
+// the word about the last of them.
+func TestCore_CompleteBehindTheLast(t *testing.T) {
+	t.Parallel()
+	s := newSolo(t, fencing.Config{Nodes: []fencing.Node{{ID: 1, Name: "CNODE1", Methods: true}, {ID: 2, Name: "CNODE2", Methods: true}, {ID: 3, Name: "CNODE3", Methods: true}}})
+	s.feed(fencing.Join{})
+	s.engine(cluster.Membership{Ring: ring(4), Members: []cluster.NodeID{1}}, cluster.Quorum{Ring: ring(4), Quorate: true},
+		cluster.View{Group: fencing.Group, Ring: ring(4), Members: []cluster.Member{s.self}, Joined: []cluster.Change{{Member: s.self, Reason: cluster.Joined}}})
+	f := s.fences()
+	if len(f) != 2 {
+		t.Fatalf("%d attempts: %+v\n%s", len(f), s.acts, strings.Join(s.log, "\n"))
+	}
+	for i, run := range f {
+		s.now = s.now.Add(time.Second)
+		s.feed(fencing.Ended{Run: run.Run, Result: ok(s.now)})
+		text := strings.Join(s.log, "\n")
+		if n := strings.Count(text, "send_complete"); n != i {
+			t.Errorf("%d changes ended after %d of 2 victims:\n%s", n, i+1, text)
+		}
+	}
+	if in := s.core.Info(); !in.Complete || len(in.Victims) > 0 {
+		t.Errorf("%+v", in)
 	}
 }
