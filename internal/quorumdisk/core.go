@@ -358,7 +358,7 @@ type Core struct {
 	badCycles  int
 	hungTold   bool
 
-	faults [MaxNodes + 3]fault // by what they are of: see faultOf…
+	faults [faultsOf]fault // by what they are of: see faultOf…
 
 	lastRead, lastWrite time.Duration // when the last good one began
 	writeTimes          []time.Duration
@@ -419,7 +419,9 @@ func (c *Core) Step(now Time, ev Event) []Action {
 		c.stop(now)
 	case PeerHung:
 		if ev.Node >= 1 && ev.Node <= MaxNodes && ev.Node != c.cfg.Node {
-			c.logf(Warning, "qdiskd on node %d reports hung %s()", ev.Node, ev.Call)
+			if again, due := c.due(now, faultOfPeer+ev.Node, "a call hangs"); due {
+				c.logf(Warning, "qdiskd on node %d reports hung %s()%s", ev.Node, ev.Call, again)
+			}
 			c.slots[ev.Node].misses = 0
 		}
 	}
@@ -434,11 +436,16 @@ func (c *Core) do(a Action) { c.out = append(c.out, a) }
 func (c *Core) logf(l Level, format string, args ...any) { c.do(Log{l, fmt.Sprintf(format, args...)}) }
 
 // What faults are of: the blocks of the nodes from 1, all of them at once, the
-// writing of this node's, and of notices.
+// writing of this node's, and of notices, cycles that take too long, calls that
+// hang, and what the others say of theirs.
 const (
 	faultOfAll    = 0
 	faultOfWrite  = MaxNodes + 1
 	faultOfNotice = MaxNodes + 2
+	faultOfCycle  = MaxNodes + 3
+	faultOfCall   = MaxNodes + 4
+	faultOfPeer   = MaxNodes + 4 // and its id
+	faultsOf      = faultOfPeer + MaxNodes + 1
 )
 
 // faultFirst is when a fault that lasts is in the log again, and how long it has
@@ -458,17 +465,27 @@ type fault struct {
 
 // fault logs a fault if it is a new or another one, or if it is time again.
 func (c *Core) fault(now Time, of int, format string, args ...any) {
-	f, text := &c.faults[of], fmt.Sprintf(format, args...)
+	text := fmt.Sprintf(format, args...)
+	if again, due := c.due(now, of, text); due {
+		c.logf(Error, "%s%s", text, again)
+	}
+}
+
+// due reports whether a fault is to be in the log now, and how the line ends
+// that says it again. Two faults of one kind are the same if their texts are.
+func (c *Core) due(now Time, of int, text string) (again string, due bool) {
+	f := &c.faults[of]
 	switch {
 	case text != f.text || now.Mono-f.seen >= faultFirst:
 		*f = fault{text: text, since: now.Mono, next: now.Mono + faultFirst, pause: faultFirst}
-		c.logf(Error, "%s", text)
+		due = true
 	case now.Mono >= f.next:
 		f.pause = min(2*f.pause, faultMax)
 		f.next = now.Mono + f.pause
-		c.logf(Error, "%s (for %s)", text, seconds(now.Mono-f.since))
+		again, due = fmt.Sprintf(" (for %s)", seconds(now.Mono-f.since)), true
 	}
 	f.seen = now.Mono
+	return again, due
 }
 
 // start writes the first heartbeat.
@@ -523,8 +540,12 @@ func (c *Core) watch(now Time) {
 		tell := at + limit/2
 		if now.Mono >= tell && !c.hungTold {
 			c.hungTold = true
-			c.logf(Warning, "qdiskd: %s (system call) has hung for %d seconds", call, int((now.Mono-at)/time.Second))
-			c.logf(Warning, "In %d more seconds, we will be evicted", int((at+limit-now.Mono)/time.Second))
+			// A disk whose calls take so long again and again is in the log as
+			// other faults are; the others hear of each.
+			if again, due := c.due(now, faultOfCall, "a call hangs"); due {
+				c.logf(Warning, "qdiskd: %s (system call) has hung for %d seconds%s", call, int((now.Mono-at)/time.Second), again)
+				c.logf(Warning, "In %d more seconds, we will be evicted", int((at+limit-now.Mono)/time.Second))
+			}
 			c.do(Announce{call})
 		}
 		if !c.hungTold {
@@ -732,7 +753,10 @@ func (c *Core) finish(now Time) {
 	}
 	c.idle, c.nextCycle = true, c.cycleStart+c.cfg.Interval
 	if took >= c.cfg.Interval {
-		c.logf(Warning, "qdisk cycle took more than %s to complete (%s)", plural(c.cfg.Interval), micros(took))
+		text := fmt.Sprintf("qdisk cycle took more than %s to complete", plural(c.cfg.Interval))
+		if again, due := c.due(now, faultOfCycle, text); due {
+			c.logf(Warning, "%s (%s)%s", text, micros(took), again)
+		}
 		c.nextCycle = now.Mono + c.cfg.Interval
 	}
 }

@@ -757,6 +757,51 @@ func TestDisk_FaultsAreLoggedOnce(t *testing.T) {
 	}
 }
 
+// TestDisk_SlowIsLoggedOnce: a disk that takes 2.5 s for every read is in the log
+// like other faults, and so is the disk of another node; the others hear of every
+// call that hangs.
+func TestDisk_SlowIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, config(1))
+	b.master()
+	b.log, b.all = nil, nil
+	const cycles = 100 // of 3.5 s: 2.5 s and an interval
+	for range cycles {
+		b.hang = true
+		b.cycles(1)
+		for _, d := range []time.Duration{2 * time.Second, time.Second / 2} {
+			b.now.Mono += d
+			b.tell(Timer{})
+		}
+		b.tell(PeerHung{Node: 3, Call: CallWrite})
+		b.hang = false
+		b.answer()
+	}
+	var got []string
+	for _, l := range b.log {
+		if strings.Contains(l, "hung") || strings.Contains(l, "qdisk cycle") {
+			got = append(got, l)
+		}
+	}
+	want := []string{}
+	for _, again := range []string{"", " (for 63 seconds)", " (for 186 seconds)"} {
+		want = append(want, "qdiskd: read (system call) has hung for 2 seconds"+again, "qdiskd on node 3 reports hung write()"+again,
+			"qdisk cycle took more than 1 second to complete (2.500000)"+again)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	told := 0
+	for _, a := range b.all {
+		if a == (Announce{CallRead}) {
+			told++
+		}
+	}
+	if told != cycles {
+		t.Errorf("the others heard of %d calls of %d", told, cycles)
+	}
+}
+
 // TestDisk_TornBlock counts as a missed heartbeat of its node, and costs nobody
 // else anything; a sector that cannot be read costs this node its vote.
 func TestDisk_TornBlock(t *testing.T) {
