@@ -294,7 +294,7 @@ func decisions(all []rgm.Decision, names map[cluster.NodeID]string) (out []rgmct
 			x.Time = time.UnixMilli(d.Heard).UTC()
 		}
 		for _, c := range d.Candidates {
-			x.Candidates = append(x.Candidates, rgmctl.Candidate{Node: names[c.Node], Score: c.Score, Running: c.Running, Verdict: c.Verdict.String()})
+			x.Candidates = append(x.Candidates, rgmctl.Candidate{Node: names[c.Node], Score: c.Score, Running: c.Running, Verdict: d.Verdict(c)})
 		}
 		out = append(out, x)
 	}

@@ -62,8 +62,9 @@ func (s *state) apply(from cluster.Member, view cluster.View, b []byte) error {
 	case cmdRequest:
 		var m requestMsg
 		if m, err = decodeRequest(r); err == nil {
-			s.cause = fmt.Sprintf("request %s from node %d", m.Kind.word(), from.Node)
-			s.request(queued{from, m})
+			q := queued{from, m}
+			s.cause = q.cause()
+			s.request(q)
 		}
 	case cmdLeaving:
 		if err = r.End(); err == nil {
@@ -423,7 +424,7 @@ func (s *state) applyService(cmd command, m doneMsg) {
 	switch cmd {
 	case cmdDone:
 		t := r.Task
-		r.Task = noTask
+		s.cause, r.Task, r.Cause = r.Cause, noTask, ""
 		switch t {
 		case taskStart:
 			s.startDone(r, m.ok)

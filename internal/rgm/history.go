@@ -29,6 +29,19 @@ type Decision struct {
 	Candidates []Candidate `json:"candidates,omitempty"`
 }
 
+// Verdict says in words what became of a candidate. The node that was taken was
+// not always the best one: a person or the recovery policy may have named it.
+func (d *Decision) Verdict(c Candidate) string {
+	best := c.Verdict == Fits || c.Verdict == LowerPriority || c.Verdict == BusierNode
+	switch {
+	case c.Node == d.Node && best:
+		return Fits.String()
+	case c.Verdict == Fits && d.Node != 0:
+		return "would be the best"
+	}
+	return c.Verdict.String()
+}
+
 // decide keeps a decision. One that only says again why nothing can be done is
 // kept once.
 func (s *state) decide(d Decision) {

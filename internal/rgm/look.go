@@ -105,6 +105,7 @@ func (s *state) looked(r *record) {
 		return
 	}
 	target := r.LookFor
+	s.cause = r.Cause
 	s.endLook(r)
 	r.Looked = true
 	defer func() { r.Looked = r.Looked && r.State == Error }()
@@ -112,7 +113,6 @@ func (s *state) looked(r *record) {
 	case target == 0 && s.ownerLost(r):
 	case target == 0:
 		// What follows its stop need not look again.
-		s.cause = "status check of " + r.Name + " failed"
 		s.stop(r, thenRecover, Error)
 	case r.Removed:
 		s.drop(r)

@@ -45,8 +45,8 @@ func (c *Core) Plan(event string, now time.Time) (*Plan, error) {
 	}
 	st.self = c.self.Node
 	before := c.Status()
-	w := strings.Fields(event)
-	if len(w) < 2 {
+	word, what, _ := strings.Cut(strings.TrimSpace(event), " ")
+	if what = strings.TrimSpace(what); what == "" {
 		return nil, fmt.Errorf("%q: %w; there are: %s", event, ErrPlan, PlanUsage)
 	}
 	p := &Plan{Assumed: "every start and stop succeeds"}
@@ -64,11 +64,11 @@ func (c *Core) Plan(event string, now time.Time) (*Plan, error) {
 			run.view.Members = append(run.view.Members, cluster.Member{Node: n.ID, Instance: n.Instance})
 		}
 	}
-	switch word := w[0]; word {
+	switch word {
 	case "kill", "leave":
-		n := st.named(w[1])
+		n := st.named(what)
 		if n == nil || !n.alive() {
-			return nil, fmt.Errorf("%q: rgmanager does not run on a node %q: %w", event, w[1], ErrPlan)
+			return nil, fmt.Errorf("%q: rgmanager does not run on a node %q: %w", event, what, ErrPlan)
 		}
 		if word == "leave" {
 			p.Event = n.Name + " shuts down in order"
@@ -78,9 +78,9 @@ func (c *Core) Plan(event string, now time.Time) (*Plan, error) {
 		p.Event, p.Assumed = n.Name+" fails", "the other nodes stay quorate, "+n.Name+" is fenced, and every start and stop succeeds"
 		run.lose(n)
 	case "fail":
-		r := st.records[full(w[1])]
+		r := st.records[full(what)]
 		if r == nil || r.State != Started || st.ownerLost(r) {
-			return nil, fmt.Errorf("%q: no service %q is started: %w", event, w[1], ErrPlan)
+			return nil, fmt.Errorf("%q: no service %q is started: %w", event, what, ErrPlan)
 		}
 		p.Event = "a status check of " + r.Name + " fails"
 		run.send(st.node(r.Owner), doneMsg{service: r.Name, epoch: r.Epoch}.encode(cmdFail, run.now))
@@ -92,15 +92,17 @@ func (c *Core) Plan(event string, now time.Time) (*Plan, error) {
 		if kind == 0 {
 			return nil, fmt.Errorf("%q: %w; there are: %s", event, ErrPlan, PlanUsage)
 		}
-		q := Request{Kind: kind, Service: full(w[1])}
-		if len(w) > 2 {
-			n := st.named(w[len(w)-1])
-			if n == nil {
-				return nil, fmt.Errorf("%q: there is no node %q: %w", event, w[len(w)-1], ErrPlan)
-			}
-			q.Target = n.ID
-		}
+		q := Request{Kind: kind, Service: full(what)}
 		p.Event = "somebody asks to " + word + " " + q.Service
+		// Names of services may hold blanks, those of nodes do not.
+		if at := strings.LastIndexByte(what, ' '); at >= 0 && st.records[q.Service] == nil {
+			n := st.named(what[at+1:])
+			if n == nil {
+				return nil, fmt.Errorf("%q: there is no node %q: %w", event, what[at+1:], ErrPlan)
+			}
+			q.Service, q.Target = full(strings.TrimSpace(what[:at])), n.ID
+			p.Event = "somebody asks to " + word + " " + q.Service + st.where(q)
+		}
 		run.send(asker, requestMsg{1, q}.encode(run.now))
 	}
 	run.finish()

@@ -1,6 +1,9 @@
 package rgm
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/haobox/haobox/internal/cluster"
 )
 
@@ -84,11 +87,31 @@ func (r *record) wait(q queued) { r.Asker, r.Ask, r.Kind = q.From, q.id, q.Kind 
 // result is known already; the history has it if nothing was done.
 func (s *state) serve(r *record, q queued) (res Result, over bool) {
 	asked := s.nextDec + 1
-	s.decide(Decision{Service: r.Name, From: r.State, Node: q.Target, Why: "asked to " + q.Kind.word()})
+	s.decide(Decision{Service: r.Name, From: r.State, Why: "asked to " + strings.TrimPrefix(q.Kind.word(), "user ") + s.where(q.Request)})
 	if res, over = s.begin(r, q); over && res != OK {
 		s.amend(asked, ": "+res.String())
 	}
 	return res, over
+}
+
+// cause is a request as the cause of what follows. Those of the table of events
+// come from no node.
+func (q queued) cause() string {
+	if q.From.Node == 0 {
+		return "request " + q.Kind.word()
+	}
+	return fmt.Sprintf("request %s from node %d", q.Kind.word(), q.From.Node)
+}
+
+// where says for which node something is asked, if for any.
+func (s *state) where(q Request) string {
+	switch {
+	case q.Target == 0:
+		return ""
+	case q.Kind == Relocate || q.Kind == Migrate:
+		return " to " + s.nodeName(q.Target)
+	}
+	return " on " + s.nodeName(q.Target)
 }
 
 func (s *state) begin(r *record, q queued) (res Result, over bool) {
@@ -385,7 +408,7 @@ func (s *state) follow(r *record) bool {
 	if len(r.Queue) > 0 {
 		q := r.Queue[0]
 		r.Queue = r.Queue[1:]
-		s.cause = "request " + q.Kind.word()
+		s.cause = q.cause()
 		if res, over := s.serve(r, q); over {
 			s.replies = append(s.replies, reply{q.From, q.id, res, r.Owner})
 		}

@@ -480,11 +480,7 @@ func explained(all []rgm.Decision, name func(cluster.NodeID) string) string {
 			fmt.Fprintf(&b, "    after:   %s\n", d.Cause)
 		}
 		for _, c := range d.Candidates {
-			verdict := c.Verdict.String()
-			if c.Verdict == rgm.Fits && c.Node != d.Node {
-				verdict = "fits"
-			}
-			fmt.Fprintf(&b, "    %-16s score %d, runs %d: %s\n", name(c.Node), c.Score, c.Running, verdict)
+			fmt.Fprintf(&b, "    %-16s score %d, runs %d: %s\n", name(c.Node), c.Score, c.Running, d.Verdict(c))
 		}
 	}
 	return b.String()

@@ -66,6 +66,7 @@ func (w *writer) record(r *record) {
 	w.U64(r.Epoch)
 	w.U8(uint8(r.Task))
 	w.U8(uint8(r.Then))
+	w.Text(r.Cause)
 	w.Node(r.Target)
 	w.Node(r.Origin)
 	var bits uint8
@@ -98,7 +99,7 @@ func (w *writer) record(r *record) {
 func (r *reader) record() *record {
 	x := &record{Service: Service{Name: r.Text(), State: State(r.U8()), Owner: r.Node(), LastOwner: r.Node(), Restarts: r.U32(),
 		Transition: r.I64(), Flags: Flags(r.U32())}, Instance: r.U32(), Epoch: r.U64(), Task: task(r.U8()), Then: then(r.U8()),
-		Target: r.Node(), Origin: r.Node()}
+		Cause: r.Text(), Target: r.Node(), Origin: r.Node()}
 	bits := r.U8()
 	for i, b := range []*bool{&x.Home, &x.WasFailed, &x.Removed, &x.Known, &x.Claims, &x.Looked} {
 		*b = bits&(1<<i) != 0
@@ -169,7 +170,7 @@ func restore(b []byte) (*state, error) {
 		s.nodes = append(s.nodes, n)
 	}
 	slices.SortFunc(s.nodes, func(a, b *node) int { return int(int64(a.ID) - int64(b.ID)) })
-	for range r.Count(maxServices, 100) {
+	for range r.Count(maxServices, 102) {
 		x := r.record()
 		if s.records[x.Name] != nil {
 			r.Fail("service %q twice", x.Name)

@@ -45,6 +45,9 @@ type record struct {
 	Epoch uint64
 	Task  task
 	Then  then
+	// Cause is why the owner was told: what follows from its answer has the same
+	// cause.
+	Cause string
 	// Target is the preferred node of a walk, or of a migration.
 	Target cluster.NodeID
 	// Origin is where a relocation began; 0 for other walks.
@@ -262,7 +265,7 @@ func (s *state) set(r *record, change func()) {
 
 // give tells an owner what to do.
 func (s *state) give(r *record, t task) {
-	r.Task = t
+	r.Task, r.Cause = t, s.cause
 	r.Epoch++
 }
 

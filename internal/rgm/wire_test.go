@@ -39,6 +39,7 @@ func rich(t testing.TB) *state {
 		}
 	}
 	for _, r := range s.records {
+		r.Cause = "a cause"
 		r.Tried, r.RestartTimes, r.Flags = []cluster.NodeID{1, 2}, []int64{5, 6}, Frozen|Partial
 		r.Queue = []queued{{cluster.Member{Node: 2, Instance: 9}, requestMsg{4, Request{Enable, r.Name, 1, false}}}}
 	}
