@@ -62,8 +62,22 @@ func Run(ctx context.Context, env platform.Env, all []applet.Entry, args []strin
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = usageError
+		if len(c.Subcommands) == 0 {
+			c.Before = optionsFirst
+		}
 	}
 	return app.RunContext(ctx, args)
+}
+
+// optionsFirst refuses an option behind another word: the library takes it for one
+// more word.
+func optionsFirst(c *cli.Context) error {
+	for _, word := range c.Args().Tail() {
+		if len(word) > 1 && word[0] == '-' {
+			return applet.Exitf(exitUsage, "haobox %s: options come first: %s belongs before %s", c.Command.Name, word, c.Args().First())
+		}
+	}
+	return nil
 }
 
 // usageError turns a fault that urfave/cli found into one line.

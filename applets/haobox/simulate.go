@@ -1,11 +1,14 @@
 package haobox
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +25,10 @@ import (
 
 // exitViolated: something happened in the simulation that must never happen.
 const exitViolated = 3
+
+// maxHours bounds a run, ours: a hundred years and more, which a time.Duration
+// of 292 years holds with all that comes behind it.
+const maxHours = 1000000
 
 // simulate is "haobox simulate FILE": the services of a cluster.conf through
 // random failures in virtual time.
@@ -55,8 +62,12 @@ func (t tool) runSimulation(c *cli.Context) error {
 		return applet.Exitf(exitUsage, "haobox simulate: one file at a time, not %d", c.NArg())
 	case !one && (c.Bool("trace") || c.IsSet("svg")):
 		return applet.Exitf(exitUsage, "haobox simulate: --trace and --svg show one run; say which with --seed")
-	case c.Uint64("seeds") == 0 || c.Float64("hours") <= 0 || c.Duration("every") < time.Second:
+	case c.Bool("json") && c.Bool("trace"):
+		return applet.Exitf(exitUsage, "haobox simulate: --trace is for people and --json for programs: one of them at a time")
+	case c.Uint64("seeds") == 0 || !(c.Float64("hours") > 0) || c.Duration("every") < time.Second:
 		return applet.Exitf(exitUsage, "haobox simulate: --seeds and --hours must be more than 0, and --every at least 1s")
+	case c.Float64("hours") > maxHours:
+		return applet.Exitf(exitUsage, "haobox simulate: --hours must be at most %d: more runs (--seeds) see more than one long one", maxHours)
 	}
 	cfg, err := t.simulated(c)
 	if err != nil {
@@ -66,13 +77,16 @@ func (t tool) runSimulation(c *cli.Context) error {
 	if one {
 		seeds.From, seeds.Count = c.Uint64("seed"), 1
 	}
-	report, last := t.simulateAll(c, seeds)
-	if c.Bool("trace") {
+	report, last := simulateAll(c.Context, newBar(t.env.Stderr, seeds.Count), seeds)
+	if c.Context.Err() != nil {
+		last = nil // what it would show is not the whole run
+	}
+	if c.Bool("trace") && last != nil {
 		if err := last.Timeline(t.env.Stdout); err != nil {
 			return fmt.Errorf("haobox simulate: write the timeline: %w", err)
 		}
 	}
-	if file := c.String("svg"); file != "" {
+	if file := c.String("svg"); file != "" && last != nil {
 		if err := draw(file, cfg.Conf, last); err != nil {
 			return fail("haobox simulate: draw the run: %v", err)
 		}
@@ -84,7 +98,10 @@ func (t tool) runSimulation(c *cli.Context) error {
 	if err := write(t.env.Stdout); err != nil {
 		return fmt.Errorf("haobox simulate: write the report: %w", err)
 	}
-	return verdict(report)
+	if err := verdict(report); err != nil || c.Context.Err() == nil {
+		return err
+	}
+	return fail("haobox simulate: interrupted after %d of %d runs; the report is of those", report.Seeds, seeds.Count)
 }
 
 // verdict is how a report ends: a simulation that failed itself says nothing of
@@ -123,29 +140,50 @@ func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
 	return cfg, nil
 }
 
-// simulateAll runs all seeds, on all processors, and adds them up in order.
-func (t tool) simulateAll(c *cli.Context, seeds rgmsim.Seeds) (*rgmsim.Report, *rgmsim.Result) {
-	results := make([]*rgmsim.Result, seeds.Count)
-	var next, done atomic.Uint64
-	bar := newBar(t.env.Stderr, seeds.Count)
+// simulateAll runs all seeds, on all processors, and adds them up in order. When
+// ctx ends, the runs end, and what they would have said is left out. The result
+// is that of the last run, nil without one.
+func simulateAll(ctx context.Context, bar *bar, seeds rgmsim.Seeds) (*rgmsim.Report, *rgmsim.Result) {
+	var ended atomic.Bool
+	defer context.AfterFunc(ctx, func() { ended.Store(true) })()
+	seeds.Stop = ended.Load
+	type run struct {
+		i uint64
+		*rgmsim.Result
+	}
+	workers := min(uint64(runtime.GOMAXPROCS(0)), seeds.Count)
+	results := make(chan run, workers)
+	var next atomic.Uint64
 	var wg sync.WaitGroup
-	for range min(uint64(runtime.GOMAXPROCS(0)), seeds.Count) {
+	for range workers {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < seeds.Count && c.Context.Err() == nil; i = next.Add(1) - 1 {
-				results[i] = seeds.Run(i)
-				bar.show(done.Add(1))
+			for i := next.Add(1) - 1; i < seeds.Count && !ended.Load(); i = next.Add(1) - 1 {
+				results <- run{i, seeds.Run(i)}
 			}
 		})
 	}
-	wg.Wait()
-	bar.end()
-	report, last := &rgmsim.Report{Assumed: rgmsim.Assumptions(seeds.Conf)}, &rgmsim.Result{}
-	for _, r := range results {
-		if r != nil { // of a run that was interrupted
-			report.Add(r)
-			last = r
+	go func() { wg.Wait(); close(results) }()
+	report := &rgmsim.Report{Services: []rgmsim.SummaryLine{}, Violations: []rgmsim.Violation{}, Assumed: rgmsim.Assumptions(seeds.Conf)}
+	var last *rgmsim.Result
+	early := map[uint64]*rgmsim.Result{} // those before them still run
+	done := uint64(0)
+	for r := range results {
+		if r.Stopped {
+			continue
+		}
+		early[r.i] = r.Result
+		for x := early[done]; x != nil; x = early[done] {
+			report.Add(x)
+			last = x
+			delete(early, done)
+			done++
+			bar.show(done)
 		}
 	}
+	for _, i := range slices.Sorted(maps.Keys(early)) { // after one that was stopped
+		report.Add(early[i])
+	}
+	bar.end()
 	return report, last
 }
 
@@ -168,7 +206,6 @@ func draw(file string, conf *clusterconf.Config, r *rgmsim.Result) (err error) {
 
 // bar is a progress bar on a terminal; on anything else it is silent.
 type bar struct {
-	mu    sync.Mutex
 	w     io.Writer
 	total uint64
 	shown uint64
@@ -185,10 +222,8 @@ func newBar(w io.Writer, total uint64) *bar {
 }
 
 func (b *bar) show(done uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	const width = 40
-	if k := done * width / b.total; b.w != nil && (k > b.shown || done == 1) {
+	if k := uint64(float64(done) / float64(b.total) * width); b.w != nil && (k > b.shown || done == 1) {
 		b.shown = k
 		fmt.Fprintf(b.w, "\r[%s%s] %d of %d", strings.Repeat("=", int(k)), strings.Repeat(" ", width-int(k)), done, b.total)
 	}

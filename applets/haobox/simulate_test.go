@@ -1,10 +1,16 @@
 package haobox
 
 import (
+	"context"
 	"errors"
+	"io"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/haobox/haobox/applets/applet"
+	"github.com/haobox/haobox/internal/clusterconf"
+	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/rgm/rgmsim"
 )
 
@@ -36,6 +42,48 @@ func TestSimulate_Verdict(t *testing.T) {
 				}
 			case !errors.As(err, &exit) || exit.Code != tc.code || err.Error() != tc.text:
 				t.Errorf("%v (%+v), want %d %q", err, exit, tc.code, tc.text)
+			}
+		})
+	}
+}
+
+// TestSimulate_Interrupted: the runs end when somebody has seen enough, however
+// many and however long they were to be, and nothing is said of what was not
+// played to its end.
+func TestSimulate_Interrupted(t *testing.T) {
+	t.Parallel()
+	doc, err := clusterconf.Parse("cluster.conf", []byte(`<cluster name="c" config_version="1"><clusternodes>
+<clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/></clusternodes>
+<rm><service name="web"><script name="s" file="/s"/></service></rm></cluster>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seeds := rgmsim.Seeds{Config: rgmsim.Config{Conf: clusterconf.Decode(doc), Rules: restree.Builtin(), Every: time.Hour, Faults: time.Hour}}
+	for _, tc := range []struct {
+		name   string
+		count  uint64
+		faults time.Duration
+		ended  bool
+	}{
+		{"all were played", 9, time.Hour, false},
+		{"before any began", 9, maxHours * time.Hour, true},
+		{"more than memory could hold", math.MaxUint64, maxHours * time.Hour, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			s := seeds
+			s.Count, s.Faults = tc.count, tc.faults
+			if tc.ended {
+				cancel()
+			}
+			report, last := simulateAll(ctx, newBar(io.Discard, s.Count), s)
+			switch {
+			case tc.ended && (report.Seeds != 0 || last != nil):
+				t.Errorf("%d runs, the last one %v", report.Seeds, last)
+			case !tc.ended && (report.Seeds != 9 || last == nil || last.Seed != 8):
+				t.Errorf("%d runs, the last one %v", report.Seeds, last)
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func (t tool) why() *cli.Command {
 			"have the same history.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON"}},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
+			if c.NArg() != 1 || c.Args().First() == "" {
 				return applet.Exitf(exitUsage, "haobox why: the name of one service is needed")
 			}
 			client, err := rgmanagerClient(t.env)

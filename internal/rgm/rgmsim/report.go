@@ -50,7 +50,8 @@ type Violation struct {
 	Text string `json:"text"`
 }
 
-// Add adds a run. Add runs in the order of their seeds for equal reports.
+// Add adds a run that was not stopped. Add runs in the order of their seeds for
+// equal reports.
 func (r *Report) Add(x *Result) {
 	if x.Failure != "" {
 		r.Failures = append(r.Failures, Violation{x.Seed, x.Failure})
@@ -142,20 +143,22 @@ func (x *Result) Timeline(w io.Writer) error {
 // that ran there, and behind them when the node was off or frozen. names are
 // those of the nodes.
 func (x *Result) SVG(w io.Writer, names map[cluster.NodeID]string) error {
-	const left, width, row, top = 140, 1200, 16, 60
+	const left, width, row, legend, legendRow = 140, 1200, 16, 8, 14
 	b := bufio.NewWriter(w)
 	var services []string
 	for _, s := range x.Services {
 		services = append(services, s.Name)
 	}
+	top := 60 + (len(services)-1)/legend*legendRow
 	lane := row*len(services) + 14
 	ids := slices.Sorted(maps.Keys(names))
 	height := top + lane*len(ids) + 40
-	at := func(d time.Duration) float64 { return left + width*d.Seconds()/x.Length.Seconds() }
+	at := func(d time.Duration) float64 { return left + width*d.Seconds()/max(x.Length, time.Second).Seconds() }
 	fmt.Fprintf(b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"11\">\n", left+width+20, height)
 	fmt.Fprintf(b, "<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n<text x=\"10\" y=\"20\" font-size=\"15\">seed %d, %v, %d faults</text>\n", x.Seed, x.Length, x.Faults)
 	for i, s := range services {
-		fmt.Fprintf(b, "<rect x=\"%d\" y=\"28\" width=\"10\" height=\"10\" fill=\"%s\"/><text x=\"%d\" y=\"37\">%s</text>\n", left+i*150, color(i), left+14+i*150, html.EscapeString(s))
+		dx, dy := left+i%legend*150, 28+i/legend*legendRow
+		fmt.Fprintf(b, "<rect x=\"%d\" y=\"%d\" width=\"10\" height=\"10\" fill=\"%s\"/><text x=\"%d\" y=\"%d\">%s</text>\n", dx, dy, color(i), dx+14, dy+9, html.EscapeString(s))
 	}
 	for i, id := range ids {
 		y := top + i*lane

@@ -56,6 +56,8 @@ type Config struct {
 	// a machine is fenced after a random time, by any quorate part that does not
 	// see it. See Assumptions.
 	Fencing bool
+	// Stop, if set, is asked at every step; true ends the run (Result.Stopped).
+	Stop func() bool
 }
 
 // DefaultSettle is longer than the slowest repair: a boot (60 s), a fencing
@@ -103,6 +105,8 @@ type Result struct {
 	// is wrong, or a core panics. The timeline has the rest. The other results
 	// mean nothing then.
 	Failure string
+	// Stopped: Config.Stop ended the run, and the other results mean nothing.
+	Stopped bool
 	// Disk counts what happened to the quorum disk; nil without one.
 	Disk *disksim.Stats
 }
@@ -277,7 +281,9 @@ func (w *world) play() {
 	start := 20 * time.Second
 	end := start + cfg.Faults
 	w.sim.At(start, func() { w.nextFault(end) })
-	w.run(end)
+	if w.run(end); w.res.Stopped {
+		return
+	}
 	w.repair()
 	w.settle()
 	if w.judge(); len(w.res.Violations) > 0 {
@@ -291,13 +297,16 @@ func (w *world) elapsed() time.Duration { return w.sim.Now() + w.skipped }
 
 // run goes on until a time of the story.
 func (w *world) run(end time.Duration) {
-	if w.disk == nil {
+	if w.disk == nil && w.cfg.Stop == nil {
 		w.sim.Run(end - w.elapsed())
 		return
 	}
 	w.sim.Until(end-w.elapsed(), func() bool {
-		w.disk.Check()
-		return w.elapsed() >= end
+		if w.disk != nil {
+			w.disk.Check()
+		}
+		w.res.Stopped = w.res.Stopped || w.cfg.Stop != nil && w.cfg.Stop()
+		return w.elapsed() >= end || w.res.Stopped
 	})
 }
 
