@@ -31,13 +31,13 @@ func (c command) create(ctx context.Context) error {
 		return failed("the label has %d characters: use at most %d (the original cut it, and then no configuration matched)", len(c.label), quorumdisk.MaxLabel)
 	}
 	path := c.env.FS.Path(c.device)
+	var unknown error
 	if !c.force {
-		uses, err := blockdev.Uses(path, blockdev.SystemRoots(c.env.FS.Path))
-		// What can not be opened at all is said below.
+		var uses []string
+		uses, unknown = blockdev.Uses(path, blockdev.SystemRoots(c.env.FS.Path))
 		if len(uses) > 0 {
 			return failed("%s is %s: choose another device, or say --force if its content may be lost", c.device, strings.Join(uses, ", "))
 		}
-		c.logf(levelDebug, "look for other uses of %s: %v", c.device, err)
 	}
 	o := blockdev.Options{Write: true}
 	if c.force {
@@ -48,6 +48,9 @@ func (c command) create(ctx context.Context) error {
 		return failed("%v", err)
 	}
 	defer dev.Close()
+	if unknown != nil { // and not because it can not be opened
+		return failed("look whether %s is in use: %v: say --force if its content may be lost", c.device, unknown)
+	}
 	if need := quorumdisk.MinSize(dev.SectorSize()); dev.Size() < need {
 		return failed("%s is too small: it has %d bytes and a quorum disk needs %d", c.device, dev.Size(), need)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -224,5 +225,33 @@ func TestList_OtherSectors(t *testing.T) {
 	code, out, _ := call(t, "", "-f", label)
 	if code != 0 || !strings.HasSuffix(out, "\tKernel Sector Size:   4096\n") {
 		t.Errorf("version 1: %d %q", code, out)
+	}
+}
+
+// TestCreate_UnknownUse: where nobody can say what is mounted, a device is not
+// taken for unused.
+func TestCreate_UnknownUse(t *testing.T) {
+	t.Parallel()
+	dev, file := looptest.New(t, 73728, 512)
+	root := t.TempDir()
+	if err := os.Symlink(dev, filepath.Join(root, "disk")); err != nil {
+		t.Fatal(err)
+	}
+	for _, force := range []bool{false, true} {
+		env := platformtest.NewEnv(t)
+		env.Env.FS = host.NewFS(root) // without /proc
+		args := []string{"mkqdisk", "-y", "-c", "/disk", "-l", "x"}
+		if force {
+			args = append(args, "--force")
+		}
+		code := applet.Status(Applet.Run(t.Context(), env.Env, args), env.Stderr)
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written := slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+		if (code == 0) != force || written != force || !force && !strings.Contains(env.Stderr.String(), "look whether /disk is in use: find out what is mounted: ") {
+			t.Errorf("forced %v: %d, written %v, %q", force, code, written, env.Stderr)
+		}
 	}
 }

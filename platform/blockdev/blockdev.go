@@ -54,6 +54,15 @@ type Device struct {
 
 // Open opens a device. Other systems and other processes may have it open.
 func Open(path string, o Options) (*Device, error) {
+	// To open something else may wait for ever (a FIFO), or do something (a tape,
+	// a watchdog).
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, errors.Unwrap(err))
+	}
+	if _, block := number(st); !block && (o.File == 0 || !st.Mode().IsRegular()) {
+		return nil, fmt.Errorf("open %s: %w", path, ErrNotBlock)
+	}
 	flags := unix.O_RDONLY
 	if o.Write {
 		flags = unix.O_RDWR

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/haobox/haobox/platform/blockdev"
 )
@@ -25,8 +26,17 @@ func TestOpen_Files(t *testing.T) {
 	if _, err := blockdev.Open(path, blockdev.Options{}); !errors.Is(err, blockdev.ErrNotBlock) {
 		t.Errorf("a file: %v", err)
 	}
-	if _, err := blockdev.Open("/dev/null", blockdev.Options{File: 512}); !errors.Is(err, blockdev.ErrNotBlock) && err == nil {
-		t.Error("a character device is taken")
+	// To open the FIFO would wait for a writer.
+	fifo := path + ".fifo"
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"/dev/null", fifo, filepath.Dir(path)} {
+		for _, o := range []blockdev.Options{{}, {File: 512}, {File: 512, Write: true}} {
+			if _, err := blockdev.Open(other, o); !errors.Is(err, blockdev.ErrNotBlock) {
+				t.Errorf("%s, %+v: %v", other, o, err)
+			}
+		}
 	}
 	if _, err := blockdev.Open(path+"x", blockdev.Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("nothing: %v", err)
