@@ -45,6 +45,10 @@ const (
 	exitFailed = 255
 	// waitPause is the pause of the wait for the cluster manager (qdiskd(8)).
 	waitPause = time.Second
+	// rebootPause is the time for a person to read why (qdiskd(8)); leaveLimit
+	// bounds the attempt before, ours.
+	rebootPause = 5 * time.Second
+	leaveLimit  = 10 * time.Second
 )
 
 // options are the flags.
@@ -131,7 +135,8 @@ func (b *boot) begin(ctx context.Context) error {
 			e.Close()
 		}
 	}()
-	setup, logs, err := quorumdisk.Prepare(b.d.Conf(), int(e.Local().ID))
+	conf := b.d.Conf()
+	setup, logs, err := quorumdisk.Prepare(conf, int(e.Local().ID))
 	for _, l := range logs {
 		b.d.Line(logLevel(l.Level), l.Text)
 	}
@@ -144,24 +149,35 @@ func (b *boot) begin(ctx context.Context) error {
 	if !local {
 		b.compare(ctx, &setup)
 	}
+	m := b.machine(local, e)
 	disk, err := b.disk(&setup, local)
 	if err != nil {
-		return errors.Join(err, b.leave(ctx, setup.StopCman))
-	}
-	m := b.machine(setup, local, e)
-	if b.watchdog != "" {
-		if m.watchdog, err = openWatchdog(b.watchdog, setup.Interval*time.Duration(setup.TKO)); err != nil {
-			return err
+		if setup.StopCman {
+			err = errors.Join(err, b.leave(ctx, m))
 		}
+		return err
 	}
 	closing = false
 	b.d.Loop.Post(func() {
+		if b.watchdog != "" {
+			// Not before: a daemon that was stopped meanwhile never comes here, and
+			// nobody would disarm it.
+			if m.watchdog, err = openWatchdog(b.watchdog, setup.Interval*time.Duration(setup.TKO)); err != nil {
+				e.Close()
+				b.d.Errorf("%v", err)
+				b.d.Stop(applet.Exitf(exitFailed, "%s: %w", name, err))
+				return
+			}
+		}
 		s, err := newShell(ctx, b.d, e, setup, disk, m)
 		if err != nil {
 			b.d.Stop(applet.Exitf(exitFailed, "%s: %w", name, err))
 			return
 		}
 		s.debug = b.debug
+		if now := b.d.Conf(); now != conf {
+			s.reload(now)
+		}
 		go func() {
 			for {
 				select {
@@ -278,11 +294,18 @@ func (t text) Error() string { return string(t) }
 
 func words(format string, args ...any) error { return text(fmt.Sprintf(format, args...)) }
 
-// leave is "stop_cman": without its disk the node must not stay.
-func (b *boot) leave(ctx context.Context, wanted bool) error {
-	if !wanted {
+// leave is "stop_cman": without its disk the node must not stay (qdiskd(8)).
+func (b *boot) leave(ctx context.Context, m machine) error {
+	b.d.Errorf("Telling CMAN to leave the cluster; qdisk is not available")
+	limited, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	err := m.leave(limited)
+	if err == nil {
 		return nil
 	}
-	b.d.Errorf("Telling CMAN to leave the cluster; qdisk is not available")
-	return leaveCorosync(ctx)
+	b.d.Errorf("Could not leave the cluster - rebooting: %v", err)
+	if err := b.d.Env.Clock.Sleep(ctx, rebootPause); err != nil {
+		return err // stopped by a person meanwhile
+	}
+	return errors.Join(err, m.reboot())
 }

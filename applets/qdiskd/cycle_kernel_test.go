@@ -3,6 +3,8 @@
 package qdiskd
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,11 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/haobox/haobox/internal/quorumdisk"
 	"github.com/haobox/haobox/platform/blockdev"
 	"github.com/haobox/haobox/platform/blockdev/looptest"
+	"github.com/haobox/haobox/platform/platformtest"
 )
 
 // counted counts the calls of a disk.
@@ -188,6 +192,35 @@ func TestDisk_Refused(t *testing.T) {
 		}
 		if d != nil {
 			d.(*blockdev.Device).Close()
+		}
+	}
+}
+
+// TestLeave is stop_cman without a disk: the node leaves the cluster, and if it
+// cannot it goes down.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name        string
+		left, after error
+		want        []string
+	}{
+		{"it leaves", nil, nil, []string{"leave"}},
+		{"it can not leave", errors.New("nobody there"), errNoReboot, []string{"leave", "reboot"}},
+	} {
+		b, env := newBoot(t)
+		clock := platformtest.NewClock()
+		b.d.Env.Clock = clock
+		var got []string
+		err := b.leave(t.Context(), machine{
+			leave:  func(context.Context) error { got = append(got, "leave"); return tc.left },
+			reboot: func() error { got = append(got, "reboot"); return errNoReboot },
+		})
+		if diff := cmp.Diff(tc.want, got); diff != "" || !errors.Is(err, tc.after) {
+			t.Errorf("%s: %v (-want +got):\n%s", tc.name, err, diff)
+		}
+		if rebooted := tc.after != nil; rebooted != strings.Contains(env.Stderr.String(), "Could not leave the cluster - rebooting: nobody there") || rebooted != (clock.Slept == rebootPause) {
+			t.Errorf("%s: after %v its log is %q", tc.name, clock.Slept, env.Stderr)
 		}
 	}
 }

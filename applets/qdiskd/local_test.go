@@ -91,7 +91,8 @@ func TestLocal_FileAsDisk(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() {
 			l.ended <- daemon.Run(ctx, l.env.Env, daemon.Config{Name: name, Signals: l.sig, Foreground: true, NoConfig: true}, func(ctx context.Context, d *daemon.Daemon) error {
-				_, err := newShell(ctx, d, e, setup, open(), machine{reboot: func() error { return errors.Join(errNoReboot, killNode(e)) }})
+				_, err := newShell(ctx, d, e, setup, open(), machine{reboot: func() error { return errors.Join(errNoReboot, killNode(e)) },
+					harden: func(string, int) error { return errors.New("not allowed") }})
 				up <- err
 				return err
 			})
@@ -130,6 +131,11 @@ func TestLocal_FileAsDisk(t *testing.T) {
 	wait("the other node is master, and quorate alone", func() bool {
 		return other.status().Master == 3-master && other.votes() == "2 of 3, true, file 1, <nil>"
 	})
+	for _, l := range all {
+		if n := strings.Count(l.env.Stderr.String(), "set_priority failed: not allowed"); n != 1 {
+			t.Errorf("it is in the log %d times that the machine does not allow priorities", n)
+		}
+	}
 	// Somebody else evicts it: the node goes down, which is its engine here. Its
 	// own heartbeat may overwrite a notice.
 	disk := open()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
-	"github.com/haobox/haobox/internal/quorumdisk"
 	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/corosync"
 	"github.com/haobox/haobox/platform/power"
@@ -27,7 +26,7 @@ var errNoReboot = errors.New("reboot not wanted")
 const gcPercent = 25
 
 // machine is the machine itself.
-func (b *boot) machine(setup quorumdisk.Setup, local bool, e cluster.Engine) machine {
+func (b *boot) machine(local bool, e cluster.Engine) machine {
 	m := machine{reboot: power.Reboot, leave: leaveCorosync, run: func(ctx context.Context, program string) error { return heuristic(ctx, b.d.Env, program) }}
 	switch {
 	case local:
@@ -39,7 +38,7 @@ func (b *boot) machine(setup quorumdisk.Setup, local bool, e cluster.Engine) mac
 		m.reboot = func() error { return errNoReboot }
 	}
 	locked := false
-	m.harden = func() error {
+	m.harden = func(scheduler string, priority int) error {
 		if !locked {
 			locked = true
 			// The heap stays small at some more processor time: it is locked.
@@ -49,13 +48,13 @@ func (b *boot) machine(setup quorumdisk.Setup, local bool, e cluster.Engine) mac
 			}
 		}
 		policy := rt.RoundRobin
-		switch setup.Scheduler {
+		switch scheduler {
 		case "fifo":
 			policy = rt.FIFO
 		case "other":
 			policy = rt.Other
 		}
-		return rt.Schedule(policy, setup.Priority)
+		return rt.Schedule(policy, priority)
 	}
 	return m
 }

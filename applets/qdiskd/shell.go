@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
 	"github.com/haobox/haobox/applets/internal/daemon"
 	"github.com/haobox/haobox/internal/cluster"
+	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/ctl"
 	"github.com/haobox/haobox/internal/quorumdisk"
 	"github.com/haobox/haobox/platform"
@@ -38,8 +40,8 @@ type machine struct {
 	// reboot takes the machine down at once; it returns only if that fails.
 	reboot func() error
 	// harden is called at the start and now and then: locked memory,
-	// scheduling.
-	harden func() error
+	// scheduling (quorumd's scheduler and priority).
+	harden func(scheduler string, priority int) error
 	// leave stops the cluster manager of this node.
 	leave func(ctx context.Context) error
 	// watchdog is fed with each heartbeat; nil for none.
@@ -81,18 +83,21 @@ type shell struct {
 
 	report quorumdisk.Report
 	cycles int
-	status chan quorumdisk.Report // the newest for the status file
-	lines  chan quorumdisk.Log
-	quit   chan struct{}
-	idle   sync.WaitGroup
-	ctx    context.Context
+	status chan statusFile // the newest
+	// unhardened is the fault of harden that is in the log.
+	unhardened string
+	refreshing atomic.Bool
+	lines      chan quorumdisk.Log
+	quit       chan struct{}
+	idle       sync.WaitGroup
+	ctx        context.Context
 }
 
 // newShell begins to work on a disk that is open. It is called in the loop.
 func newShell(ctx context.Context, d *daemon.Daemon, e cluster.Engine, setup quorumdisk.Setup, disk quorumdisk.Disk, m machine) (*shell, error) {
 	s := &shell{
 		d: d, clock: d.Env.Clock, start: d.Env.Clock.Now(), setup: setup, m: m, engine: e, core: quorumdisk.New(setup.Config), runs: map[int]context.CancelFunc{},
-		scores: quorumdisk.NewHeuristics(setup.Heuristics, setup.Interval, setup.TKO), status: make(chan quorumdisk.Report, 1),
+		scores: quorumdisk.NewHeuristics(setup.Heuristics, setup.Interval, setup.TKO), status: make(chan statusFile, 1),
 		lines: make(chan quorumdisk.Log, logQueue), quit: make(chan struct{}), ctx: ctx,
 	}
 	s.device, _ = e.(cluster.Device)
@@ -106,6 +111,7 @@ func newShell(ctx context.Context, d *daemon.Daemon, e cluster.Engine, setup quo
 		s.asked = true
 		s.step(quorumdisk.Stop{})
 	})
+	d.OnReload(s.reload)
 	d.HandleFunc("GET /v1/status", s.serveStatus)
 	d.HandleFunc("POST /v1/debug", func(w http.ResponseWriter, r *http.Request) {
 		on := false
@@ -139,9 +145,15 @@ func (s *shell) harden() {
 	if s.m.harden == nil {
 		return
 	}
-	if err := s.m.harden(); err != nil {
-		s.log(quorumdisk.Warning, fmt.Sprintf("set_priority failed: %v", err))
+	text := ""
+	if err := s.m.harden(s.setup.Scheduler, s.setup.Priority); err != nil {
+		text = fmt.Sprintf("set_priority failed: %v", err)
 	}
+	// A machine that does not allow it will not do so half a minute later.
+	if text != "" && text != s.unhardened {
+		s.log(quorumdisk.Warning, text)
+	}
+	s.unhardened = text
 }
 
 // log queues a line.
@@ -188,19 +200,42 @@ func logLevel(l quorumdisk.Level) slog.Level {
 	return slog.LevelDebug
 }
 
-// writeStatus rewrites the status file; "-" is standard output.
+// statusFile is what is to be in the status file, and where that is; "-" is
+// standard output.
+type statusFile struct {
+	path   string
+	report quorumdisk.Report
+}
+
+// writeStatus rewrites the status file.
 func (s *shell) writeStatus() {
 	defer s.idle.Done()
-	for r := range s.status {
-		text := r.Status(func(at int64) string { return time.Unix(at, 0).Local().Format(time.ANSIC) })
-		if s.setup.StatusFile == "-" {
+	for f := range s.status {
+		text := f.report.Status(func(at int64) string { return time.Unix(at, 0).Local().Format(time.ANSIC) })
+		if f.path == "-" {
 			fmt.Fprint(s.d.Env.Stdout, text)
 			continue
 		}
-		if err := s.d.Env.FS.WriteFile(s.setup.StatusFile, []byte(text), 0o644); err != nil {
+		if err := s.d.Env.FS.WriteFile(f.path, []byte(text), 0o644); err != nil {
 			s.log(quorumdisk.Debug, fmt.Sprintf("write the status file: %v", err))
 		}
 	}
+}
+
+// reload takes over what can change while the daemon runs.
+func (s *shell) reload(conf *clusterconf.Config) {
+	next, logs, removed := s.setup.Reloaded(conf)
+	for _, l := range logs {
+		s.do(l)
+	}
+	if removed {
+		s.asked = true
+		s.step(quorumdisk.Stop{})
+		return
+	}
+	s.setup = next
+	s.step(quorumdisk.Reload{Config: next.Config})
+	s.harden()
 }
 
 // cluster takes in what the engine says.
@@ -258,12 +293,12 @@ func (s *shell) do(a quorumdisk.Action) bool {
 	case quorumdisk.Poll:
 		return s.poll(a)
 	case quorumdisk.Register:
-		go s.register()
+		go s.register(s.setup.Name)
 	case quorumdisk.Unregister:
 		s.unregister()
 	case quorumdisk.Kill:
 		if admin, is := s.engine.(cluster.Admin); is {
-			go s.kill(admin, a.Node)
+			go s.kill(admin, a.Node, s.pollLimit())
 		}
 	case quorumdisk.Announce:
 		if err := s.group.Send(binary.BigEndian.AppendUint32(nil, uint32(a.Call))); err != nil {
@@ -320,7 +355,7 @@ func (s *shell) poll(p quorumdisk.Poll) bool {
 }
 
 // register runs in a goroutine of its own.
-func (s *shell) register() {
+func (s *shell) register(device string) {
 	if s.device == nil {
 		s.log(quorumdisk.Warning, "the cluster engine counts no votes of a quorum device: mastership only")
 		s.d.Loop.Post(func() { s.step(quorumdisk.Registered{}) })
@@ -329,15 +364,24 @@ func (s *shell) register() {
 	ctx, cancel := context.WithTimeout(s.ctx, registerLimit)
 	defer cancel()
 	for {
-		err := s.device.RegisterDevice(ctx, s.setup.Name)
+		err := s.device.RegisterDevice(ctx, device)
 		if err == nil {
 			s.d.Loop.Post(func() { s.step(quorumdisk.Registered{}) })
 			return
 		}
 		if errors.Is(err, cluster.ErrRefused) || errors.Is(err, cluster.ErrLost) || s.clock.Sleep(ctx, registerPause) != nil {
 			s.d.Loop.Post(func() {
+				if s.over {
+					return
+				}
+				if s.setup.StopCman {
+					s.log(quorumdisk.Critical, "Telling CMAN to leave the cluster; qdisk is not available")
+					if !s.leave() {
+						return
+					}
+				}
 				s.stop(applet.Exitf(exitFailed, "%s: register the quorum device '%s': %w; quorum.device in corosync.conf must have model and votes, "+
-					"and no other device may be registered (cman_tool join writes it)", name, s.setup.Name, err))
+					"and no other device may be registered (cman_tool join writes it)", name, device, err))
 			})
 			return
 		}
@@ -356,8 +400,8 @@ func (s *shell) unregister() {
 }
 
 // kill runs in a goroutine of its own. The node may be gone already.
-func (s *shell) kill(admin cluster.Admin, node int) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.pollLimit())
+func (s *shell) kill(admin cluster.Admin, node int, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(s.ctx, limit)
 	defer cancel()
 	if err := admin.Kill(ctx, cluster.NodeID(node), "evicted from the quorum disk"); err != nil {
 		s.log(quorumdisk.Warning, fmt.Sprintf("end the cluster manager of node %d: %v", node, err))
@@ -403,15 +447,22 @@ func (s *shell) publish(r quorumdisk.Report) {
 	case <-s.status: // only the newest counts
 	default:
 	}
-	s.status <- r
+	s.status <- statusFile{s.setup.StatusFile, r}
 }
 
 // hardenCycles is how often new threads get their priority: the Go run time
 // rarely starts some.
 const hardenCycles = 30
 
-// everySecond looks after the heuristics.
+// everySecond looks after the heuristics, and for a configuration that another
+// daemon or cman_tool took over, which must not hold up the heartbeat.
 func (s *shell) everySecond() {
+	if s.refreshing.CompareAndSwap(false, true) {
+		go func() {
+			s.d.Refresh()
+			s.refreshing.Store(false)
+		}()
+	}
 	s.heuristics(s.scores.Tick(s.mono()))
 	s.tick = s.d.Loop.After(time.Second, s.everySecond)
 }

@@ -112,3 +112,70 @@ func TestPrepare(t *testing.T) {
 		}
 	}
 }
+
+// TestReloaded: what can change while qdiskd runs changes, and what can not is
+// named.
+func TestReloaded(t *testing.T) {
+	t.Parallel()
+	const nodes = `<clusternodes><clusternode name="a" nodeid="1"/><clusternode name="b" nodeid="2"/></clusternodes>`
+	conf := func(text string) *clusterconf.Config {
+		doc, err := clusterconf.Parse("c", []byte(`<cluster name="c" config_version="1">`+text+`</cluster>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return clusterconf.Decode(doc)
+	}
+	for _, tc := range []struct {
+		name, before, after string
+		logs                []Log
+		change              func(*Setup)
+	}{
+		{"nothing", `<quorumd label="q"/>` + nodes, `<quorumd label="q"/>` + nodes, nil, func(*Setup) {}},
+		{"all that can", `<quorumd label="q"/>` + nodes,
+			`<quorumd label="q" status_file="-" scheduler="fifo" priority="7" reboot="0" stop_cman="1" io_timeout="1" paranoid="1" allow_kill="0" max_error_cycles="9"/>` + nodes, nil,
+			func(s *Setup) {
+				s.StatusFile, s.Scheduler, s.Priority, s.MaxErrorCycles = "-", "fifo", 7, 9
+				s.Reboot, s.StopCman, s.IOTimeout, s.Paranoid, s.AllowKill = false, true, true, true, false
+			}},
+		{"all that can not", `<quorumd label="q" reboot="0"/>` + nodes,
+			`<totem token="90000"/><quorumd label="r" interval="2" tko="9" tko_up="4" upgrade_wait="3" master_wait="8" min_score="2" cman_label="n" reboot="1"><heuristic program="x"/></quorumd>` + nodes,
+			[]Log{{Warning, "What is new in interval, tko, tko_up, upgrade_wait, master_wait, min_score, label, cman_label, reboot, heuristic of the quorum disk counts only after a restart of qdiskd"}},
+			func(*Setup) {}},
+		{"another device", `<quorumd device="/dev/a"/>` + nodes, `<quorumd device="/dev/b" cman_label="/dev/a"/>` + nodes,
+			[]Log{{Warning, "What is new in device of the quorum disk counts only after a restart of qdiskd"}}, func(*Setup) {}},
+		{"votes that are set, of a disk whose master wins by itself", `<quorumd label="q"/>` + nodes, `<quorumd label="q" votes="3"/>` + nodes,
+			[]Log{{Notice, "The quorum disk has 3 votes now, it had 1"}},
+			func(s *Setup) { s.Votes, s.MasterWins, s.RunFlags = 3, false, 0x231 }},
+		{"votes of a disk whose master wins by wish", `<quorumd label="q" votes="1" master_wins="1"/>` + nodes, `<quorumd label="q" votes="2" master_wins="1"/>` + nodes,
+			[]Log{{Notice, "The quorum disk has 2 votes now, it had 1"}}, func(s *Setup) { s.Votes = 2 }},
+		{"votes that can not be found out", `<quorumd label="q"/>` + nodes, `<quorumd label="q"/>` + strings.Replace(nodes, `nodeid="2"`, `nodeid="2" votes="2"`, 1),
+			[]Log{{Error, "b's vote count is 2"}, {Error, "Unable to determine new vote value; retaining old value of 1"}}, func(*Setup) {}},
+		{"votes of one node", `<quorumd label="q"/>` + nodes, `<quorumd label="q"/><clusternodes><clusternode name="a" nodeid="1"/></clusternodes>`,
+			[]Log{{Error, "Unable to determine new vote value; retaining old value of 1"}}, func(*Setup) {}},
+		{"a disk that is not there any more", `<quorumd label="q"/>` + nodes, nodes,
+			[]Log{{Critical, "Quorum device removed from the configuration.  Shutting down."}}, nil},
+		{"neither label nor device any more", `<quorumd label="q"/>` + nodes, `<quorumd/>` + nodes,
+			[]Log{{Critical, "Quorum device removed from the configuration.  Shutting down."}}, nil},
+	} {
+		s, _, err := Prepare(conf(tc.before), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Name == "" {
+			s.Device, s.Name = "/dev/found", "/dev/found" // what qdiskd does with a label
+		}
+		got, logs, removed := s.Reloaded(conf(tc.after))
+		if diff := cmp.Diff(tc.logs, logs); diff != "" {
+			t.Errorf("%s: (-want +got):\n%s", tc.name, diff)
+		}
+		if removed != (tc.change == nil) {
+			t.Errorf("%s: removed %v", tc.name, removed)
+		}
+		if tc.change != nil {
+			tc.change(&s)
+		}
+		if diff := cmp.Diff(s, got); diff != "" {
+			t.Errorf("%s: (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package quorumdisk
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/haobox/haobox/internal/clusterconf"
@@ -61,9 +63,7 @@ func Prepare(conf *clusterconf.Config, node int) (Setup, []Log, error) {
 		},
 		Votes: q.Votes, Device: q.Device, Label: q.Label, Name: q.CmanLabel, StatusFile: q.StatusFile, Scheduler: q.Scheduler, Priority: q.Priority,
 	}
-	for _, h := range q.Heuristics {
-		s.Heuristics = append(s.Heuristics, Heuristic{Program: h.Program, Score: h.Score, Interval: h.Interval, TKO: h.TKO})
-	}
+	s.Heuristics = heuristicsOf(q)
 	for _, f := range []struct {
 		set  bool
 		flag uint32
@@ -117,4 +117,67 @@ func Prepare(conf *clusterconf.Config, node int) (Setup, []Log, error) {
 		logf(Warning, "Master-wins mode disabled: there are more than two nodes")
 	}
 	return s, logs, s.Config.Validate()
+}
+
+// Reloaded is a Setup after a change of cluster.conf: what can change while
+// qdiskd runs (qdisk(5)) is that of the new file, all else stays. removed says
+// that the file has no quorum disk any more, which is the end of qdiskd.
+func (s Setup) Reloaded(conf *clusterconf.Config) (next Setup, logs []Log, removed bool) {
+	logf := func(l Level, format string, args ...any) { logs = append(logs, Log{l, fmt.Sprintf(format, args...)}) }
+	q := conf.Quorumd
+	if q == nil || q.Device == "" && q.Label == "" {
+		logf(Critical, "Quorum device removed from the configuration.  Shutting down.")
+		return s, logs, true
+	}
+	next = s
+	next.StatusFile, next.Scheduler, next.Priority = q.StatusFile, q.Scheduler, q.Priority
+	next.StopCman, next.IOTimeout, next.Paranoid, next.AllowKill = q.StopCman, q.IOTimeout, q.Paranoid, q.AllowKill
+	next.MaxErrorCycles, next.Reboot, next.VoteTimeout = q.MaxErrorCycles, s.Reboot && q.Reboot, max(s.VoteTimeout, conf.Cman.QuorumDevPoll)
+	known := true
+	if q.VotesAuto {
+		for _, n := range conf.Nodes {
+			if n.Votes != 1 && known {
+				known = false
+				logf(Error, "%s's vote count is %d", n.Name, n.Votes)
+			}
+		}
+		known = known && q.Votes > 0
+	}
+	switch {
+	case !known:
+		logf(Error, "Unable to determine new vote value; retaining old value of %d", s.Votes)
+	case q.Votes != s.Votes:
+		logf(Notice, "The quorum disk has %d votes now, it had %d", q.Votes, s.Votes)
+		next.Votes = q.Votes
+		if s.RunFlags&flagAutoWins != 0 {
+			next.MasterWins = false // which the core says
+			next.RunFlags &^= flagAutoWins | flagMasterWins
+		}
+	}
+	var late []string
+	for _, c := range []struct {
+		name    string
+		changed bool
+	}{
+		{"interval", q.Interval != s.Interval}, {"tko", q.TKO != s.TKO}, {"tko_up", q.TKOUp != s.TKOUp}, {"upgrade_wait", q.UpgradeWait != s.UpgradeWait},
+		{"master_wait", q.MasterWait != s.MasterWait}, {"min_score", q.MinScore != s.MinScore}, {"label", q.Label != s.Label},
+		{"device", q.Label == "" && s.Label == "" && q.Device != s.Device}, {"cman_label", q.CmanLabel != "" && q.CmanLabel != s.Name},
+		{"master_wins", q.MasterWinsSet && q.MasterWins != next.MasterWins}, {"reboot", q.Reboot && !s.Reboot},
+		{"heuristic", !slices.Equal(heuristicsOf(q), s.Heuristics)},
+	} {
+		if c.changed {
+			late = append(late, c.name)
+		}
+	}
+	if len(late) > 0 {
+		logf(Warning, "What is new in %s of the quorum disk counts only after a restart of qdiskd", strings.Join(late, ", "))
+	}
+	return next, logs, false
+}
+
+func heuristicsOf(q *clusterconf.Quorumd) (all []Heuristic) {
+	for _, h := range q.Heuristics {
+		all = append(all, Heuristic{Program: h.Program, Score: h.Score, Interval: h.Interval, TKO: h.TKO})
+	}
+	return all
 }
