@@ -42,6 +42,9 @@ const (
 	// umountLimit bounds one umount. Ours: a device with much unwritten data
 	// needs minutes.
 	umountLimit = 10 * time.Minute
+	// noLook makes umount(8) take the mount point as it stands: else it looks at
+	// what is mounted there first, and hangs while that does not answer.
+	noLook = "-c"
 )
 
 // Statuses of the action that looks into a file system, and the word for it.
@@ -181,7 +184,7 @@ func (m mounter) mounted(c *Call, device string) (here *Mount, elsewhere string,
 	if err != nil {
 		return nil, "", false, err
 	}
-	point := m.point(c)
+	point := m.point(c, mounts)
 	same := func(x *Mount) bool {
 		switch {
 		case m.kind == "netfs":
@@ -205,8 +208,11 @@ func (m mounter) mounted(c *Call, device string) (here *Mount, elsewhere string,
 	return nil, "", inUse, nil
 }
 
-// point is the mount point as the kernel has it.
-func (m mounter) point(c *Call) string { return c.real(path.Clean(c.Param("mountpoint"))) }
+// point is the mount point as the kernel has it. What is mounted there is not
+// looked at: while its server or device is gone, that would hang.
+func (m mounter) point(c *Call, mounts []Mount) string {
+	return c.place(c.Param("mountpoint"), mounts)
+}
 
 func (m mounter) start(ctx context.Context, c *Call) error {
 	var err error
@@ -231,6 +237,17 @@ func (m mounter) mount(ctx context.Context, c *Call) error {
 		return err
 	}
 	point := path.Clean(c.Param("mountpoint"))
+	// Before the look at the folder, which a dead file system there would hold.
+	here, elsewhere, inUse, err := m.mounted(c, device)
+	switch {
+	case err != nil:
+		return err
+	case here != nil:
+		c.Debugf("%s already mounted on %s", device, point)
+		return nil
+	case inUse && (elsewhere == "" || m.kind != "fs"):
+		return Fail(BadArguments, "Cannot mount %s on %s, the device or mount point is already in use!", device, point)
+	}
 	info, err := c.Env.FS.Stat(point)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
@@ -243,18 +260,9 @@ func (m mounter) mount(ctx context.Context, c *Call) error {
 	case !info.IsDir():
 		return Fail(BadArguments, "%s: mount point %s exists but is not a directory", c.Instance(), point)
 	}
-	here, elsewhere, inUse, err := m.mounted(c, device)
-	switch {
-	case err != nil:
-		return err
-	case here != nil:
-		c.Debugf("%s already mounted on %s", device, point)
-		return nil
-	case elsewhere != "" && m.kind == "fs":
+	if elsewhere != "" && m.kind == "fs" {
 		c.Warnf("Device %s is mounted on %s instead of %s", device, elsewhere, point)
 		return nil
-	case inUse:
-		return Fail(BadArguments, "Cannot mount %s on %s, the device or mount point is already in use!", device, point)
 	}
 	fstype, options := c.Param("fstype"), c.Param("options")
 	if m.kind == "netfs" {
@@ -411,14 +419,14 @@ func (m mounter) stop(ctx context.Context, c *Call) error {
 		c.Debugf("Not unmounting %s: no_unmount is set", c.Instance())
 		return nil
 	}
-	point := m.point(c)
+	mounts, err := Mounts(c)
+	if err != nil {
+		return err
+	}
+	point := m.point(c, mounts)
 	device, err := m.device(ctx, c, NotInstalled)
 	if err != nil {
 		// The device is gone; what was mounted from it may still be there.
-		mounts, tableErr := Mounts(c)
-		if tableErr != nil {
-			return tableErr
-		}
 		x := at(mounts, point)
 		if x == nil {
 			if c.Dialect == OCF {
@@ -442,7 +450,7 @@ func (m mounter) stop(ctx context.Context, c *Call) error {
 			m.before(ctx, c, here, point)
 		}
 		c.Infof("unmounting %s", point)
-		o, err := c.Exec(ctx, umountLimit, "umount", point)
+		o, err := c.Exec(ctx, umountLimit, "umount", noLook, point)
 		if err != nil {
 			return err
 		}
@@ -461,13 +469,16 @@ func (m mounter) stop(ctx context.Context, c *Call) error {
 			m.force(ctx, c, here, try)
 		}
 		c.Poll(ctx, 50*time.Millisecond, umountPause, func() bool {
+			if x, _, _, err := m.mounted(c, device); err == nil && x == nil {
+				return true // "umount -f" of m.force
+			}
 			if !c.Bool("force_unmount") || len(Users(c, here, m.PID)) > 0 {
 				return false
 			}
 			// A process that ends can not be seen here any more a moment
 			// before it lets go of its files, and one that looks at the files
 			// of others holds them for that long.
-			o, err := c.Exec(ctx, umountLimit, "umount", point)
+			o, err := c.Exec(ctx, umountLimit, "umount", noLook, point)
 			return err != nil || o.OK()
 		})
 		if ctx.Err() != nil {
@@ -533,7 +544,7 @@ func (m mounter) force(ctx context.Context, c *Call, here *Mount, try int) {
 		}
 	}
 	if m.kind == "netfs" && here.Type != "cifs" {
-		if _, err := c.Must(ctx, umountLimit, "umount", "-f", here.Point); err != nil {
+		if _, err := c.Must(ctx, umountLimit, "umount", "-f", noLook, here.Point); err != nil {
 			c.Warnf("%v", err)
 		}
 		return

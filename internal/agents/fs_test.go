@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -194,6 +195,94 @@ func (b blockFS) Stat(name string) (os.FileInfo, error) {
 type blockInfo struct{ os.FileInfo }
 
 func (blockInfo) Mode() os.FileMode { return os.ModeDevice }
+
+// deadFS is a file system with a mount point at which every look hangs.
+type deadFS struct {
+	platform.FS
+	t     *testing.T
+	point string
+	gone  *atomic.Bool
+}
+
+func (d deadFS) look(name string) {
+	if !d.gone.Load() && (name == d.point || strings.HasPrefix(name, d.point+"/")) {
+		d.t.Errorf("%s is looked at: while its server is gone, that hangs", name)
+	}
+}
+
+func (d deadFS) Path(name string) string { d.look(name); return d.FS.Path(name) }
+
+func (d deadFS) Stat(name string) (os.FileInfo, error) { d.look(name); return d.FS.Stat(name) }
+
+func (d deadFS) Lstat(name string) (os.FileInfo, error) { d.look(name); return d.FS.Lstat(name) }
+
+func (d deadFS) Readlink(name string) (string, error) { d.look(name); return d.FS.Readlink(name) }
+
+// TestMounters_DeadServer: no action looks at what does not answer, but for the
+// program of the check, which is killed; the stop gets as far as umount, and
+// has that not look either.
+func TestMounters_DeadServer(t *testing.T) {
+	t.Parallel()
+	const mounted = "50 1 0:44 / /mnt/nfs rw - nfs4 srv:/export rw\n"
+	for _, tc := range []struct{ name, action, point, calls string }{
+		{"a start", "start", "/mnt/nfs", ""},
+		{"a check", "status", "/mnt/nfs", "netfs.sh access"},
+		{"a check through a symlink", "status", "/srv/a/../data/", "netfs.sh access"},
+		{"a stop", "stop", "/mnt/nfs", "umount -c /mnt/nfs\numount -f -c /mnt/nfs"},
+		{"a stop through a symlink", "stop", "/srv/data", "umount -c /mnt/nfs\numount -f -c /mnt/nfs"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			env := table(t, mounted)
+			var gone atomic.Bool
+			env.Env.FS = deadFS{env.Env.FS, t, "/mnt/nfs", &gone}
+			env.Runner.Programs["umount"] = platformtest.Program{Do: func(_ context.Context, cmd platform.Cmd) (platform.Result, error) {
+				if cmd.Args[1] != "-f" {
+					return platform.Result{ExitCode: 32}, nil
+				}
+				write(t, env, "proc/self/mountinfo", "")
+				gone.Store(true)
+				return platform.Result{}, nil
+			}}
+			if err := os.MkdirAll(filepath.Join(env.Root, "srv/a"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink("../mnt/./nfs", filepath.Join(env.Root, "srv/data")); err != nil {
+				t.Fatal(err)
+			}
+			a := NetFS(Machine{Kill: func(int, int) error { return nil }})
+			if got := do(t, env, a, RGManager, tc.action, 0, "mountpoint="+tc.point, "host=srv", "export=/export", "force_unmount=1"); got != OK {
+				t.Errorf("status %d\n%s", got, env.Stdout)
+			}
+			if diff := cmp.Diff(tc.calls, words(env.Runner.Calls)); diff != "" {
+				t.Errorf("programs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPlace: as the kernel resolves a path, as far as nothing is mounted there.
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	env := platformtest.NewEnv(t)
+	for name, target := range map[string]string{"abs": "/x/y", "rel": "x/../x/./y", "up": "x/up", "x/up": "../../..", "loop": "loop", "host": filepath.Join(env.Root, "x")} {
+		if err := os.MkdirAll(filepath.Join(env.Root, "x/y"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(env.Root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := &Call{Env: env.Env}
+	for name, want := range map[string]string{"/": "/", "/x//y/": "/x/y", "/abs/z": "/x/y/z", "/rel": "/x/y", "/up": "/", "/loop": "/loop", "/host/y": "/x/y", "/none/x": "/none/x"} {
+		if got := c.place(name, nil); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	if got := c.place("/abs/z", []Mount{{Point: "/abs"}}); got != "/abs/z" {
+		t.Errorf("with a mount on it /abs is %s", got)
+	}
+}
 
 // TestMounters_SelfFence: what can not be unmounted takes the node down, and
 // only if that is asked for.

@@ -117,6 +117,45 @@ func (c *Call) real(name string) string {
 	return p
 }
 
+// maxSymlinks is how many symlinks are followed on the way to a mount point: as
+// many as the kernel follows, path_resolution(7).
+const maxSymlinks = 40
+
+// place resolves the symlinks of a mount point as real does, but never asks
+// for anything that is mounted: that is a folder, and may not answer.
+func (c *Call) place(name string, mounts []Mount) string {
+	root := strings.TrimSuffix(c.Env.FS.Path("/"), "/")
+	done, links := "/", 0
+	for rest := path.Clean(name); rest != ""; {
+		var elem string
+		elem, rest, _ = strings.Cut(rest, "/")
+		if elem == "" || elem == "." {
+			continue
+		}
+		next := path.Join(done, elem) // ".." is the folder above, because done has no links
+		if elem == ".." || at(mounts, next) != nil {
+			done = next
+			continue
+		}
+		target, err := c.Env.FS.Readlink(next)
+		if err != nil { // no symlink, or not there
+			done = next
+			continue
+		}
+		if links++; links > maxSymlinks {
+			return name
+		}
+		if path.IsAbs(target) {
+			done = "/"
+			if below, ok := strings.CutPrefix(target, root+"/"); ok {
+				target = below
+			}
+		}
+		rest = target + "/" + rest
+	}
+	return done
+}
+
 // sameDevice reports whether a mount's source is the device: by name, or by
 // the number that the kernel has for it.
 func (c *Call) sameDevice(m *Mount, device string) bool {
