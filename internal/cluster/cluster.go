@@ -293,7 +293,8 @@ type NodeStatus struct {
 	// Incarnation is the sequence of the ring in which it joined, 0 if it is no
 	// member or that was before our time.
 	Incarnation uint64
-	// JoinedAt is when this node saw it join; zero if unknown.
+	// JoinedAt is when it was seen to join: by this node on corosync, by the
+	// hub on the embedded engine. Zero if unknown.
 	JoinedAt time.Time
 }
 

@@ -284,6 +284,14 @@ func (h *hub) add(c *client, seq uint64, devices []Device) bool {
 	}
 	if !known || older {
 		h.seq++
+	}
+	c.node.Since, c.node.At = h.seq, c.heard.Unix()
+	for _, o := range others { // of several processes the first brought the node
+		if o.node.ID == c.node.ID && !o.observer {
+			c.node.Since, c.node.At = o.node.Since, o.node.At
+		}
+	}
+	if !known || older {
 		for _, o := range others {
 			o.put(head{Kind: kindRing, Ring: h.ring(), Nodes: h.nodes(), Devices: h.deviceList()}, nil)
 		}

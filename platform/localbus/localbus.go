@@ -86,6 +86,11 @@ const (
 type Node struct {
 	ID   uint32 `json:"id"`
 	Name string `json:"name,omitempty"`
+	// Since is the number of the ring in which the node came, and At the time in
+	// seconds since 1970, as the hub of the moment saw it. They count in a Ring
+	// only; 0 is not known.
+	Since uint64 `json:"since,omitempty"`
+	At    int64  `json:"at,omitempty"`
 }
 
 // Member is a process in a group; Instance tells its lives apart.

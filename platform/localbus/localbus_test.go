@@ -30,7 +30,7 @@ type tester struct {
 
 func open(t *testing.T, dir string, node uint32) tester {
 	t.Helper()
-	b, err := Open(t.Context(), Config{Dir: dir, Node: Node{node, fmt.Sprint("n", node)}})
+	b, err := Open(t.Context(), Config{Dir: dir, Node: Node{ID: node, Name: fmt.Sprint("n", node)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,4 +422,30 @@ func TestHub_SilentClient(t *testing.T) {
 	}
 	next(2)
 	next(1)
+}
+
+// TestBus_Since: since when a node is there is for the hub to say, also when the
+// process that brought it has ended.
+func TestBus_Since(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one := open(t, dir, 1)
+	two := open(t, dir, 2)
+	h := one.hub
+	h.mu.Lock()
+	for _, c := range h.clients {
+		c.node.At = 1000 + int64(c.node.ID)
+	}
+	h.mu.Unlock()
+	again := open(t, dir, 2)
+	two.Close()
+	three := open(t, dir, 3)
+	want := []Node{{1, "n1", 1, 1001}, {2, "n2", 2, 1002}}
+	if diff := cmp.Diff(want, again.nodes(2).Nodes); diff != "" {
+		t.Errorf("a second process (-want +got):\n%s", diff)
+	}
+	got := three.nodes(3).Nodes
+	if diff := cmp.Diff(want, got[:2]); diff != "" || got[2].Since != 3 || got[2].At <= 1002 {
+		t.Errorf("a third node %+v (-want +got):\n%s", got[2], diff)
+	}
 }

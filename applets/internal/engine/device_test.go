@@ -222,6 +222,29 @@ func TestLocal_Observe(t *testing.T) {
 	}
 	wait := until(t)
 	wait("both are members", func() bool { return members(one) == "[1 2] 1 <nil>" && members(again) == "[1 2] 2 <nil>" })
+	// Since when they are there, the hub says: not who asks, nor a second process.
+	joined := func(e cluster.Engine) string {
+		st, err := e.Status(t.Context())
+		return fmt.Sprintf("%v %d %v %d %v", err, st.Nodes[0].Incarnation, st.Nodes[0].JoinedAt, st.Nodes[1].Incarnation, st.Nodes[1].JoinedAt)
+	}
+	first := joined(one)
+	if st, err := one.Status(t.Context()); err != nil || st.Nodes[0].Incarnation != 1 || st.Nodes[1].Incarnation != 2 {
+		t.Errorf("they joined with %+v, %v", st.Nodes, err)
+	}
+	second, err := open(1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := open(2, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []cluster.Engine{two, again, second, late} {
+		if got := joined(e); got != first {
+			t.Errorf("another sees that they joined with %s, want %s", got, first)
+		}
+	}
+	second.Close()
 	two.(*localEngine).abandon()
 	wait("it has failed", func() bool {
 		mu.Lock()

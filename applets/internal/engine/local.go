@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/haobox/haobox/internal/cluster"
-	"github.com/haobox/haobox/platform"
 	"github.com/haobox/haobox/platform/localbus"
 )
 
@@ -41,8 +40,6 @@ type LocalConfig struct {
 	DeviceVotes   int
 	DeviceTimeout time.Duration
 	Expected      int
-	// Clock tells when nodes joined; nil means the machine's.
-	Clock platform.Clock
 }
 
 // LocalNode is a node of the embedded engine.
@@ -62,8 +59,8 @@ type localEngine struct {
 
 	mu     sync.Mutex
 	groups []*busGroup
-	joined map[cluster.NodeID]time.Time
-	incarn map[cluster.NodeID]uint64
+	// nodes are those of the last ring.
+	nodes []localbus.Node
 	// devices are the quorum devices as of the last event.
 	devices []localbus.Device
 	err     error
@@ -78,9 +75,6 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("open the local engine as node %d: %w", cfg.Node, cluster.ErrNotMember)
 	}
-	if cfg.Clock == nil {
-		cfg.Clock = platform.SystemClock{}
-	}
 	if cfg.DeviceTimeout <= 0 {
 		cfg.DeviceTimeout = defaultDeviceTimeout
 	}
@@ -92,7 +86,7 @@ func OpenLocal(ctx context.Context, cfg LocalConfig) (cluster.Engine, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w (%v)", cluster.ErrNotRunning, err)
 	}
-	e := &localEngine{cfg: cfg, local: local, bus: bus, joined: map[cluster.NodeID]time.Time{}, incarn: map[cluster.NodeID]uint64{}}
+	e := &localEngine{cfg: cfg, local: local, bus: bus}
 	ev, err := bus.Next(ctx) // the ring of the moment
 	if err != nil {
 		bus.Close()
@@ -239,14 +233,7 @@ func (e *localEngine) ring(r localbus.Ring) {
 		}
 	}
 	e.mu.Lock()
-	e.devices = r.Devices
-	for _, id := range m.Left {
-		delete(e.joined, id)
-		delete(e.incarn, id)
-	}
-	for _, id := range m.Joined {
-		e.joined[id], e.incarn[id] = e.cfg.Clock.Now(), m.Ring.Seq
-	}
+	e.devices, e.nodes = r.Devices, r.Nodes
 	e.mu.Unlock()
 	e.watches.tell(m)
 	e.recount()
@@ -379,12 +366,22 @@ func (e *localEngine) Status(context.Context) (cluster.Status, error) {
 	for _, n := range e.cfg.Nodes {
 		ns := cluster.NodeStatus{Node: n.Node, State: cluster.NodeDead, Votes: max(n.Votes, 1), Expected: st.Expected}
 		if slices.Contains(m.Members, n.ID) {
-			ns.State, ns.JoinedAt, ns.Incarnation = cluster.NodeMember, e.joined[n.ID], e.incarn[n.ID]
+			ns.State = cluster.NodeMember
+			e.joinedAt(&ns)
 		}
 		st.Nodes = append(st.Nodes, ns)
 	}
 	slices.SortFunc(st.Nodes, func(a, b cluster.NodeStatus) int { return int(int64(a.ID) - int64(b.ID)) })
 	return st, nil
+}
+
+// joinedAt fills in what the hub says of a node; e.mu is held.
+func (e *localEngine) joinedAt(ns *cluster.NodeStatus) {
+	for _, n := range e.nodes {
+		if cluster.NodeID(n.ID) == ns.ID && n.At != 0 {
+			ns.JoinedAt, ns.Incarnation = time.Unix(n.At, 0), n.Since
+		}
+	}
 }
 
 // RegisterDevice makes the quorum device of this node known to all its processes.
