@@ -86,7 +86,7 @@ func (t *tool) wait(grace time.Duration) error {
 	}
 	begin := t.env.Clock.Now()
 	for {
-		e, err := t.open()
+		e, err := t.connect(ctx)
 		if err == nil {
 			s, serr := e.Status(ctx)
 			e.Close()
@@ -94,7 +94,7 @@ func (t *tool) wait(grace time.Duration) error {
 				return nil
 			}
 		} else if t.env.Clock.Now().Sub(begin) >= grace && ctx.Err() == nil {
-			return err
+			return t.cannotOpen(err)
 		}
 		if t.env.Clock.Sleep(ctx, pollEvery) != nil {
 			if t.ctx.Err() != nil {

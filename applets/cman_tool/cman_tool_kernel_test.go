@@ -168,6 +168,7 @@ func TestCluster(t *testing.T) {
 	}
 
 	l.fails(1, "expected -e 1", 1, "cman_tool: can't set expected votes: Invalid argument")
+	l.fails(1, "votes -v 4294967297", 1, "argument to v (4294967297) is not an integer")
 	l.fails(1, "votes -v 1 -n nobody", 1, "Can't set votes for node nobody : Node is not yet a cluster member")
 	if _, errs, code := l.run(1, "kill -n nobody"); code != 0 || errs != "Can't kill node nobody : Node is not yet a cluster member\n" {
 		t.Errorf("kill a stranger: exit %d, %q", code, errs)
@@ -233,6 +234,15 @@ func TestCluster(t *testing.T) {
 	}
 	l.ok(2, "join -w -t 60")
 	l.Nodes[0].WaitMembers(2)
+
+	// A client refuses: the node stays, with its votes.
+	allow := l.veto(2)
+	l.fails(2, "leave remove", 1, "cman_tool: Error leaving cluster: Device or resource busy")
+	l.fails(2, "leave remove -w -t 2", 2, "cman_tool: Timed-out waiting for cluster")
+	if out := l.ok(1, "nodes -F id,votes,exp"); out != "1 1 2 \n2 1 2 \n" {
+		t.Errorf("after a refusal:\n%s", out)
+	}
+	allow()
 	l.ok(2, "leave remove -w -t 30")
 	l.Nodes[0].WaitMembers(1)
 	l.fails(2, "status", 1, "is it running ?")
@@ -262,6 +272,37 @@ func (l *lab) listen(id int) (stop func()) {
 		l.t.Fatal(err)
 	}
 	return stop
+}
+
+// veto refuses, as a daemon with services running does, to let corosync on a node
+// stop, until allow.
+func (l *lab) veto(id int) (allow func()) {
+	l.t.Helper()
+	err := l.Nodes[id-1].In(func() error {
+		c, err := corosync.DialCfg(l.t.Context(), corosync.Config{})
+		if err != nil {
+			return err
+		}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			for {
+				ev, err := c.Next(l.t.Context())
+				if err == nil && !ev.TimedOut {
+					err = c.ReplyToShutdown(l.t.Context(), false)
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+		allow = func() { c.Close(); <-over }
+		return c.TrackShutdown(l.t.Context())
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return allow
 }
 
 // TestJoin_Refusals: what a bad configuration or key leads to, all before
@@ -298,6 +339,9 @@ func TestJoin_Refusals(t *testing.T) {
 	l.fails(1, "join -Dnone", 1, "nodeid 17: with a quorum disk ids are 1 to 16")
 	put(string(good))
 	l.fails(1, "join -2 -e 2", 1, "expected_votes value (2) invalid in two node mode")
+	if _, errs, code := l.runWith(1, "join", "CMAN_VOTES=3x"); code != 1 || !strings.Contains(errs, "CMAN_VOTES (3x) is not an integer") {
+		t.Errorf("join with a bad variable: exit %d, %q", code, errs)
+	}
 	l.fails(1, "join -p 70000", 1, "argument to p (70000) must be between 1 and 65535")
 	for _, c := range []struct{ sh, want string }{
 		{"chmod 0440 /etc/corosync/authkey", "can be read or changed by others (mode 0440)"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,11 +50,13 @@ func (t *tool) number(option, variable string) (int, error) {
 	if v == "" {
 		return 0, nil
 	}
-	var n int
-	if _, err := fmt.Sscanf(v, "%d", &n); err != nil || n < 0 {
+	n, err := strconv.ParseUint(v, 10, 31)
+	if err != nil && !t.has(option) {
+		return 0, t.die("%s (%s) is not an integer", variable, v)
+	} else if err != nil {
 		return 0, t.die("argument to %s (%s) is not an integer", option, v)
 	}
-	return n, nil
+	return int(n), nil
 }
 
 // join makes corosync's configuration and starts it.

@@ -22,9 +22,10 @@ func (t *tool) leave() error {
 		return err
 	}
 	defer e.Close()
+	stay := func() {}
 	if t.remove {
 		// The votes of this node must not count for the others any more.
-		if err := t.giveUpVotes(e); err != nil {
+		if stay, err = t.giveUpVotes(e); err != nil {
 			return t.die("Error leaving cluster: %s", text(err))
 		}
 	}
@@ -47,30 +48,48 @@ func (t *tool) leave() error {
 				return t.gone(ctx, pid)
 			}
 			return nil
-		case !t.has("w") || !errors.Is(err, corosync.ErrBusy) && !errors.Is(err, corosync.ErrExist):
+		case ctx.Err() == nil && (!t.has("w") || !errors.Is(err, corosync.ErrBusy) && !errors.Is(err, corosync.ErrExist)):
+			stay()
 			return t.die("Error leaving cluster: %s", text(err))
 		}
 		if t.env.Clock.Sleep(ctx, pollEvery) != nil {
+			stay()
 			return applet.Exitf(exitTimeout, "%s: Timed-out waiting for cluster", t.name)
 		}
 	}
 }
 
-// giveUpVotes makes the others' quorum what it is without this node.
-func (t *tool) giveUpVotes(e cluster.Engine) error {
+// giveUpVotes makes the others' quorum what it is without this node. stay puts
+// everything back, for a node that may not go.
+func (t *tool) giveUpVotes(e cluster.Engine) (stay func(), err error) {
+	nothing := func() {}
 	s, err := e.Status(t.ctx)
 	if err != nil {
-		return err
+		return nothing, err
 	}
 	own, _ := s.Node(s.Local)
 	do := e.(cluster.Admin)
 	if len(s.Members()) < 2 {
-		return nil
+		return nothing, nil
 	}
-	if err := do.SetVotes(t.ctx, s.Local, 0); err != nil {
-		return err
+	stay = func() {
+		ctx := context.WithoutCancel(t.ctx) // also when it was interrupted
+		err := do.SetVotes(ctx, s.Local, own.Votes)
+		if err == nil {
+			err = do.SetExpected(ctx, s.Expected)
+		}
+		if err != nil {
+			fmt.Fprintf(t.env.Stderr, "%s: this node stays, but without its %d votes of %d expected: %s\n", t.name, own.Votes, s.Expected, text(err))
+		}
 	}
-	return do.SetExpected(t.ctx, max(s.Total-own.Votes, 1))
+	if err = do.SetVotes(t.ctx, s.Local, 0); err != nil {
+		return nothing, err
+	}
+	if err = do.SetExpected(t.ctx, max(s.Total-own.Votes, 1)); err != nil {
+		stay()
+		return nothing, err
+	}
+	return stay, nil
 }
 
 // shutdown asks corosync to stop, and notes its process.

@@ -53,14 +53,14 @@ func (t *tool) parse(args []string) (done bool, err error) {
 		case "F":
 			t.format = append(t.format, strings.Split(s.Value, ",")...)
 		case "v", "e", "p", "N", "t", "i":
-			n, err := strconv.Atoi(s.Value)
+			n, err := strconv.ParseInt(s.Value, 10, 32) // an int of the original
 			if err != nil {
 				return true, t.die("argument to %s (%s) is not an integer", s.Name, s.Value)
 			}
 			if n < 0 {
 				return true, t.die("argument to %s cannot be negative", s.Name)
 			}
-			t.numbers[s.Name] = n
+			t.numbers[s.Name] = int(n)
 		}
 		t.set[s.Name] = s.Value
 	}
