@@ -163,7 +163,7 @@ func (t *tool) check(ctx context.Context, conf *clusterconf.Config) error {
 		}
 	}
 	tell("cman is running")
-	e, err := daemon.OpenEngine(ctx, t.env, conf, corosync.Config{Limit: callLimit})
+	e, err := daemon.Observe(ctx, t.env, conf, corosync.Config{Limit: callLimit})
 	if err != nil {
 		return t.unable(exitNoCman, "cman is not running")
 	}

@@ -156,7 +156,7 @@ func (t *tool) parse(args []string) (done bool, err error) {
 func (t *tool) connect(ctx context.Context) (cluster.Engine, error) {
 	conf, _ := daemon.RunningConfig(t.env) // for the embedded engine
 	for try := 1; ; try++ {
-		e, err := daemon.OpenEngine(ctx, t.env, conf, corosync.Config{Limit: callLimit})
+		e, err := daemon.Observe(ctx, t.env, conf, corosync.Config{Limit: callLimit})
 		if err == nil {
 			return e, nil
 		}

@@ -212,7 +212,7 @@ func (t *tool) join() error {
 	if !t.until(t.connect, "retrying cman connection", func() bool {
 		conf, _ := daemon.RunningConfig(t.env) // for the embedded engine
 		var err error
-		e, err = daemon.OpenEngine(t.ctx, t.env, conf, corosync.Config{Limit: callLimit})
+		e, err = daemon.Observe(t.ctx, t.env, conf, corosync.Config{Limit: callLimit})
 		return err == nil
 	}) {
 		return t.die("can't connect to cman")
