@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -26,6 +27,8 @@ var (
 	ErrNothing = errors.New("no fence device is used by any node: there is nothing to export")
 	// ErrWord: crmsh has no way to write a value.
 	ErrWord = errors.New("crm has no way to write this value; pcs and pacemaker have")
+	// ErrName: the name of a node, a fence device or an agent is no plain word.
+	ErrName = errors.New("a name with blanks or with characters that mean something to a shell cannot be exported")
 )
 
 // Formats are the words for Export.
@@ -36,6 +39,9 @@ func Formats() []string { return []string{"pacemaker", "pcs", "crm", "dlm"} }
 // reads the text.
 func Export(c *clusterconf.Config, format string, secrets bool) (string, error) {
 	x := exporter{conf: c, secrets: secrets}
+	if err := x.names(); err != nil {
+		return "", err
+	}
 	switch format {
 	case "pcs", "crm", "pacemaker":
 		x.shell = format != "pacemaker"
@@ -93,6 +99,36 @@ type level struct {
 	devices []string
 }
 
+// names looks whether all names are plain words: they stand in commands.
+func (x *exporter) names() error {
+	plain := func(at xmldoc.Pos, what, name string) error {
+		if strings.ContainsAny(name, " '\"`$&|;<>()*?[]{}#~!\\") || strings.ContainsFunc(name, unicode.IsControl) {
+			return fmt.Errorf("%v: %s %q: %w", at, what, name, ErrName)
+		}
+		return nil
+	}
+	var all []error
+	for _, n := range x.conf.Nodes {
+		all = append(all, plain(n.Elem.Pos(), "clusternode", n.Name))
+	}
+	for _, d := range x.conf.FenceDevices {
+		all = append(all, plain(d.Elem.Pos(), "fencedevice", d.Name), plain(d.Elem.Pos(), "agent", d.Agent))
+	}
+	return errors.Join(all...)
+}
+
+// whole reports whether all devices of a method are there. Without one of them
+// the others are no proof that the node is off: all of a method must succeed.
+func (x *exporter) whole(node string, m clusterconf.Method) bool {
+	for _, d := range m.Devices {
+		if fd := x.conf.FenceDevice(d.Name); fd == nil || fd.Agent == "" {
+			x.note("node %s, method %s is left out: the fence device %s is not there or has no agent", node, m.Name, d.Name)
+			return false
+		}
+	}
+	return true
+}
+
 func (x *exporter) note(format string, args ...any) {
 	n := fmt.Sprintf(format, args...)
 	if !slices.Contains(x.notes, n) {
@@ -110,13 +146,12 @@ func (x *exporter) resources() {
 			x.note("node %s has no method: nothing can fence it", n.Name)
 		}
 		for i, m := range n.Methods {
+			if !x.whole(n.Name, m) {
+				continue
+			}
 			l := level{node: n.Name, index: i + 1}
 			for _, d := range m.Devices {
 				fd := x.conf.FenceDevice(d.Name)
-				if fd == nil || fd.Agent == "" {
-					x.note("node %s, method %s: the fence device %s is not there or has no agent", n.Name, m.Name, d.Name)
-					continue
-				}
 				if a := action(d, *fd); a == "on" || a == "enable" {
 					x.note("node %s, method %s: Pacemaker switches all devices of a level off, and then on, by itself; the ones with action=%q are left out", n.Name, m.Name, a)
 					continue
@@ -458,7 +493,16 @@ func (x *exporter) comments(where string) []string {
 	for _, d := range x.shown {
 		out = append(out, fmt.Sprintf("WARNING: the password of %s is in this text, and ends up in %s. A password_script keeps it out of there.", d, where))
 	}
-	return append(out, x.notes...)
+	out = append(out, x.notes...)
+	for i, n := range out { // a line end would end the comment
+		out[i] = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return ' '
+			}
+			return r
+		}, n)
+	}
+	return out
 }
 
 func (x *exporter) text() string {
@@ -494,51 +538,52 @@ func (x *exporter) dlm() {
 			*list = append(*list, s)
 		}
 	}
-	words := func(args []clusterconf.Arg, device string) (string, bool) {
-		out := ""
-		for _, a := range x.hide(device, args) {
-			switch a.Name {
-			case "name", "agent", "verify", "agent_limit":
-				continue
-			}
-			if strings.ContainsAny(a.Value, " \t\n") {
-				x.note("fence device %s: dlm.conf has no way to write the value of %s, which has a blank", device, a.Name)
-				return "", false
-			}
-			out += " " + a.Name + "=" + a.Value
-		}
-		return out, true
+	if r := x.conf.FenceDaemon.Race; r != "" && r != "none" && len(x.conf.Nodes) == 2 {
+		x.note("fence_race=%q has no counterpart: give the devices of one node a delay", r)
 	}
 	for _, n := range x.conf.Nodes {
+		if len(n.Methods) == 0 {
+			x.note("node %s has no method: nothing can fence it", n.Name)
+		}
+		if n.FenceDelay > 0 {
+			x.note("node %s: the delay of its fence element has no counterpart; its devices may have one, if their agents know it", n.Name)
+		}
+		last := -1
 		for mi, m := range n.Methods {
-			for di, dev := range m.Devices {
-				fd := x.conf.FenceDevice(dev.Name)
-				if fd == nil || fd.Agent == "" {
-					continue
-				}
-				name := dev.Name
-				if len(m.Devices) > 1 { // all of them: the same name with a number
+			lines := x.dlmMethod(n, m)
+			for di, l := range lines {
+				name := l.device
+				if len(lines) > 1 { // all of them: the same name with a number
 					name = fmt.Sprintf("%s_%d:%d", n.Name, mi+1, di+1)
+				} else if prefix := fmt.Sprintf("connect %s node=%d", name, n.ID); slices.ContainsFunc(connects, func(c string) bool {
+					return c != prefix+l.own && strings.HasPrefix(c+" ", prefix+" ")
+				}) { // another plug of the same device
+					name = fmt.Sprintf("%s_%d", n.Name, mi+1)
 				}
-				args, ok := words(fd.Args, dev.Name)
-				own, ok2 := words(dev.Args, dev.Name)
-				if !ok || !ok2 {
-					continue
+				line := fmt.Sprintf("device %s %s%s", name, l.agent, l.args)
+				add(&devices, line)
+				add(&connects, fmt.Sprintf("connect %s node=%d%s", name, n.ID, l.own))
+				if at := slices.Index(devices, line); at < last {
+					x.note("node %s: its devices are tried in the order in which they stand here, not in that of its methods", n.Name)
+				} else {
+					last = at
 				}
-				add(&devices, fmt.Sprintf("device %s %s%s", name, fd.Agent, args))
-				add(&connects, fmt.Sprintf("connect %s node=%d%s", name, n.ID, own))
 			}
 		}
 		for _, dev := range n.Unfence {
-			if len(n.Methods) > 0 {
-				add(&unfence, "unfence "+dev.Name)
-			}
+			add(&unfence, "unfence "+dev.Name)
+		}
+	}
+	for _, u := range unfence {
+		name := strings.TrimPrefix(u, "unfence ")
+		if !slices.ContainsFunc(devices, func(d string) bool { return strings.Fields(d)[1] == name }) {
+			x.note("unfence by %s is left out: no method uses this device alone", name)
 		}
 	}
 	// A device, then its connections, then unfence: dlm.conf(5).
 	for _, line := range devices {
 		name := strings.Fields(line)[1]
-		x.b.WriteString(line + "\n")
+		x.b.WriteString("\n" + line + "\n")
 		for _, c := range connects {
 			if strings.Fields(c)[1] == name {
 				x.b.WriteString(c + "\n")
@@ -548,4 +593,60 @@ func (x *exporter) dlm() {
 			x.b.WriteString("unfence " + name + "\n")
 		}
 	}
+}
+
+// dlmLine is a device of a method: the agent with its arguments, and those of the
+// node.
+type dlmLine struct{ device, agent, args, own string }
+
+// dlmMethod are the lines of a method, none if not all of it can be written.
+func (x *exporter) dlmMethod(n clusterconf.Node, m clusterconf.Method) (out []dlmLine) {
+	if !x.whole(n.Name, m) {
+		return nil
+	}
+	for _, d := range m.Devices {
+		fd := x.conf.FenceDevice(d.Name)
+		if a := action(d, *fd); a == "on" || a == "enable" {
+			x.note("node %s, method %s: the devices with action=%q are left out, since dlm_controld runs all at the same time: the node stays off", n.Name, m.Name, a)
+			continue
+		}
+		// The fence device's are the last that agents get from fenced, and count;
+		// those of the connection are from dlm_controld.
+		own := slices.DeleteFunc(slices.Clone(d.Args), func(a clusterconf.Arg) bool {
+			return slices.ContainsFunc(fd.Args, func(b clusterconf.Arg) bool { return a.Name == b.Name })
+		})
+		args, ok := x.dlmWords(fd.Args, d.Name)
+		node, ok2 := x.dlmWords(own, d.Name)
+		if !ok || !ok2 {
+			x.note("node %s, method %s is left out: a value of the fence device %s has a blank, which dlm.conf has no way to write", n.Name, m.Name, d.Name)
+			return nil
+		}
+		out = append(out, dlmLine{d.Name, fd.Agent, args, node})
+	}
+	if len(out) > 1 && slices.ContainsFunc(m.Devices, func(d clusterconf.Device) bool {
+		a := action(d, *x.conf.FenceDevice(d.Name))
+		return a == "" || a == "reboot" || a == "cycle"
+	}) {
+		x.note("node %s, method %s: dlm_controld runs its devices at the same time; only with action=\"off\" is the node surely off at the end", n.Name, m.Name)
+	}
+	return out
+}
+
+// dlmWords are arguments as dlm.conf has them; false if it cannot.
+func (x *exporter) dlmWords(args []clusterconf.Arg, device string) (string, bool) {
+	out := ""
+	for _, a := range x.hide(device, args) {
+		switch a.Name {
+		case "name", "agent":
+			continue
+		case "verify", "agent_limit":
+			x.note("fence device %s: %s has no counterpart", device, a.Name)
+			continue
+		}
+		if strings.ContainsFunc(a.Value, unicode.IsSpace) {
+			return "", false
+		}
+		out += " " + a.Name + "=" + a.Value
+	}
+	return out, true
 }
