@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -24,6 +25,7 @@ const (
 // contradictions checks the parts of a file against each other.
 func (v *validator) contradictions() {
 	c := Decode(v.doc)
+	v.controls(v.doc.Root)
 	v.nodes(c)
 	v.votes(c)
 	v.quorumDisk(c)
@@ -37,6 +39,26 @@ func (v *validator) contradictions() {
 	v.addresses(set)
 	v.timesOf(set)
 	v.eventTriggers()
+}
+
+// controls finds control characters in values, which XML allows as &#10; and the
+// like. A fence agent reads lines, so that one in a node's name or in an argument
+// would be the begin of another argument.
+func (v *validator) controls(e *xmldoc.Element) {
+	for _, a := range e.Attrs {
+		if !strings.ContainsFunc(a.Value, unicode.IsControl) {
+			continue
+		}
+		switch e.Name {
+		case "clusternode", "fencedevice", "device":
+			v.add(Contradiction, e, a.Name, "a line break or another control character: a fence agent would read what follows as a further argument", "text in one line", a.Value)
+		default:
+			v.add(Warning, e, a.Name, "a line break or another control character", "", a.Value)
+		}
+	}
+	for _, c := range e.Elements() {
+		v.controls(c)
+	}
 }
 
 // twice calls dup for every element whose key was there before.

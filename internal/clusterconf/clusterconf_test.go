@@ -173,3 +173,24 @@ func TestManualPage_Complete(t *testing.T) {
 		}
 	}
 }
+
+// A finding is one line of some length, whatever the names in the file are.
+func TestValidate_FindingsAreShortLines(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 1<<20) + "&#10;"
+	text := `<cluster name="zc" config_version="1"><clusternodes><clusternode name="` + long + `" nodeid="1"/><clusternode name="` + long + `" nodeid="1"/></clusternodes>` +
+		`<rm ` + strings.Repeat("y", 1<<20) + `="1"><service name="` + long + `" domain="` + long + `" depend="` + long + `"/></rm></cluster>`
+	doc, err := Parse("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	issues := Validate(doc, Options{}).Issues
+	if len(issues) < 8 {
+		t.Errorf("%d findings: %v", len(issues), issues)
+	}
+	for _, i := range issues {
+		if s := i.String(); len(s) > 4096 || strings.Contains(s, "\n") {
+			t.Errorf("%d bytes: %.300q", len(s), s)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/haobox/haobox/internal/restree"
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -48,7 +49,7 @@ type Issue struct {
 func (i *Issue) place() {
 	i.Path, i.Pos = i.elem.Path(), i.elem.Pos()
 	if i.attr != "" {
-		i.Path += "/@" + i.attr
+		i.Path += "/@" + clip(i.attr)
 		i.Pos = i.elem.AttrPos(i.attr)
 	}
 }
@@ -153,7 +154,7 @@ type validator struct {
 // add records a finding about e, or about its attribute attr. found is a value
 // that is in question, if any.
 func (v *validator) add(class Class, e *xmldoc.Element, attr, text, allowed string, found ...string) {
-	i := Issue{Class: class, Text: text, Allowed: allowed, elem: e, attr: attr}
+	i := Issue{Class: class, Text: oneLine(text), Allowed: allowed, elem: e, attr: attr}
 	if len(found) > 0 {
 		i.Found, i.HasFound = clip(found[0]), true
 		if secret(attr) {
@@ -161,6 +162,22 @@ func (v *validator) add(class Class, e *xmldoc.Element, attr, text, allowed stri
 		}
 	}
 	v.issues = append(v.issues, i)
+}
+
+// oneLine is a text with names of the file in it, which may be of any length and
+// hold line breaks, as it can be printed after "file:line:column: ".
+func oneLine(text string) string {
+	const longest = 600 // two names of 255 bytes and a sentence
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if r := []rune(text); len(r) > longest {
+		return string(r[:longest]) + "..."
+	}
+	return text
 }
 
 // clip keeps a value short: nobody wants a page of it in a fault.
