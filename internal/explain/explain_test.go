@@ -3,6 +3,7 @@ package explain
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,5 +121,38 @@ func TestFormats_EveryCorpusFile(t *testing.T) {
 		if diff := cmp.Diff(p, &back); diff != "" {
 			t.Errorf("%s: JSON loses something (-want +got)\n%s", file, diff)
 		}
+	}
+}
+
+// A picture of many nodes and services has no tangle of lines but words, names
+// of any length end where their boxes do, and the whole name is there to be
+// looked up.
+func TestSVG_Crowded(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString(`<cluster name="zc" config_version="1"><clusternodes>`)
+	for i := range 16 {
+		fmt.Fprintf(&b, `<clusternode name="WWWWWWWWWWWWWWWW&lt;%d&gt;WWWWWWWWWW" nodeid="%d"><fence><method name="1"><device name="z%d"/></method></fence></clusternode>`, i+1, i+1, i%2)
+	}
+	b.WriteString(`</clusternodes><fencedevices><fencedevice name="z0" agent="fence_zvmip"/><fencedevice name="z1" agent="fence_zvmip"/></fencedevices><rm>` +
+		`<failoverdomains><failoverdomain name="d" restricted="1"><failoverdomainnode name="WWWWWWWWWWWWWWWW&lt;3&gt;WWWWWWWWWW"/><failoverdomainnode name="WWWWWWWWWWWWWWWW&lt;16&gt;WWWWWWWWWW"/></failoverdomain></failoverdomains>`)
+	for i := range 30 {
+		fmt.Fprintf(&b, `<service name="s%d" domain="%s"/>`, i, []string{"d", ""}[i%2])
+	}
+	b.WriteString(`</rm></cluster>`)
+	svg := render(t, page(t, "cluster.conf", []byte(b.String())), asSVG)
+	if strings.Contains(svg, "<line ") {
+		t.Error("lines between bands of several rows")
+	}
+	for want, n := range map[string]int{
+		">fenced by z0<": 8, ">fenced by z1<": 8, ">runs on nodes 3, 16<": 15, ">runs on every node<": 15,
+		"<title>WWWWWWWWWWWWWWWW&lt;3&gt;WWWWWWWWWW</title>WWWWWWWWWWWW…</text>": 1,
+	} {
+		if got := strings.Count(svg, want); got != n {
+			t.Errorf("%q is there %d times, want %d", want, got, n)
+		}
+	}
+	if t.Failed() {
+		t.Log(svg)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/haobox/haobox/internal/xmldoc"
@@ -22,7 +23,8 @@ const (
 	perRow    = 5
 	titleRoom = 44
 	lineRoom  = 16 // height of a line of text
-	textMax   = 30 // characters of a line in a box
+	textRoom  = boxWidth - 14
+	titleMax  = 80 // characters of the title
 	// maxBoxes is how many boxes of a band are drawn: a picture of more shows
 	// nothing. The text has them all.
 	maxBoxes = 60
@@ -37,22 +39,38 @@ func (b box) top() (int, int)    { return b.x + boxWidth/2, b.y }
 func (b box) bottom() (int, int) { return b.x + boxWidth/2, b.y + b.h }
 
 // SVG draws the cluster: nodes, fence devices, the quorum disk, services and
-// addresses. The same page gives the same bytes.
+// addresses. Lines say who fences whom and what runs where, as long as each band
+// is one row; between more they would run behind boxes in a tangle, and words in
+// the boxes say it. The same page gives the same bytes.
 func (p *Page) SVG(w io.Writer) error {
 	devices := make([][]string, 0, len(p.Devices))
 	for _, d := range p.Devices {
 		devices = append(devices, []string{d.Name, d.Agent, firstOf(d.Args, "ipaddr=", "ip=", "device=")})
 	}
 	nodes := make([][]string, 0, len(p.Nodes)+1)
+	disk := 0
+	if p.Disk != nil {
+		disk = 1
+	}
+	nodeRow := len(p.Nodes)+disk <= perRow
+	fenceLines, runLines := nodeRow && len(p.Devices) <= perRow, nodeRow && len(p.Services) <= perRow
 	for _, n := range p.Nodes {
-		nodes = append(nodes, []string{n.Name, fmt.Sprintf("node %d, %s", n.ID, plural(n.Votes, "vote"))})
+		lines := []string{n.Name, fmt.Sprintf("node %d, %s", n.ID, plural(n.Votes, "vote"))}
+		if !fenceLines {
+			lines = append(lines, p.fencedBy(n.Name))
+		}
+		nodes = append(nodes, lines)
 	}
 	if p.Disk != nil {
 		nodes = append(nodes, []string{"quorum disk", p.Disk.Where, plural(p.Disk.Votes, "vote")})
 	}
 	services := make([][]string, 0, len(p.Services))
 	for _, s := range p.Services {
-		lines := append([]string{s.ID, "recovery: " + s.Recovery}, s.Addresses...)
+		lines := []string{s.ID, "recovery: " + s.Recovery}
+		if !runLines {
+			lines = append(lines, p.runsOn(s))
+		}
+		lines = append(lines, s.Addresses...)
 		for i := range s.Tree.Children {
 			lines = flat(lines, &s.Tree.Children[i], 0)
 		}
@@ -68,16 +86,16 @@ func (p *Page) SVG(w io.Writer) error {
 	}
 	d := drawing{bufio.NewWriter(w)}
 	d.begin(max(width, 2*margin+2*boxWidth), y-gapY+2*margin+lineRoom, p)
-	for i, dev := range p.Devices[:len(deviceBoxes)] {
-		for j, n := range p.Nodes[:min(len(p.Nodes), len(nodeBoxes))] {
-			if slices.Contains(dev.Fences, n.Name) {
+	for i, dev := range p.Devices {
+		for j, n := range p.Nodes {
+			if fenceLines && slices.Contains(dev.Fences, n.Name) {
 				d.link(deviceBoxes[i], nodeBoxes[j], "fences")
 			}
 		}
 	}
-	for i, s := range p.Services[:len(serviceBoxes)] {
-		for j, n := range p.Nodes[:min(len(p.Nodes), len(nodeBoxes))] {
-			if rank := slices.Index(s.RunsOn, n.Name); rank >= 0 {
+	for i, s := range p.Services {
+		for j, n := range p.Nodes {
+			if runLines && slices.Contains(s.RunsOn, n.Name) {
 				d.link(nodeBoxes[j], serviceBoxes[i], "runs")
 			}
 		}
@@ -95,8 +113,48 @@ func (p *Page) SVG(w io.Writer) error {
 	for _, b := range serviceBoxes {
 		d.box(b, "service")
 	}
-	d.end(p, y-gapY+margin+lineRoom)
+	legend := ""
+	if fenceLines {
+		legend += " Red, dashed: fences."
+	}
+	if runLines {
+		legend += " Green: can run."
+	}
+	d.end(p, y-gapY+margin+lineRoom, legend)
 	return d.b.Flush()
+}
+
+// fencedBy names the devices that fence a node.
+func (p *Page) fencedBy(node string) string {
+	var names []string
+	for _, d := range p.Devices {
+		if slices.Contains(d.Fences, node) {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "fenced by nothing"
+	}
+	return "fenced by " + strings.Join(names, ", ")
+}
+
+// runsOn gives the ids of the nodes that a service can run on.
+func (p *Page) runsOn(s Service) string {
+	var ids []string
+	for _, n := range p.Nodes {
+		if slices.Contains(s.RunsOn, n.Name) {
+			ids = append(ids, strconv.Itoa(n.ID))
+		}
+	}
+	switch {
+	case len(ids) == 0:
+		return "runs nowhere"
+	case len(ids) == len(p.Nodes):
+		return "runs on every node"
+	case len(ids) == 1:
+		return "runs on node " + ids[0]
+	}
+	return "runs on nodes " + strings.Join(ids, ", ")
 }
 
 // firstOf returns the first argument that begins with one of the names.
@@ -147,7 +205,7 @@ func place(texts [][]string, y int) ([]box, int) {
 type drawing struct{ b *bufio.Writer }
 
 func (d drawing) begin(width, height int, p *Page) {
-	title := fmt.Sprintf("Cluster %s, version %d", p.Cluster, p.Version)
+	title := fmt.Sprintf("Cluster %s, version %d", cut(p.Cluster, titleMax), p.Version)
 	fmt.Fprintf(d.b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">
 <title>%s</title>
 <style>
@@ -177,17 +235,69 @@ func (d drawing) box(b box, class string) {
 		if i == 0 {
 			style = ` class="head"`
 		}
-		if r := []rune(l); len(r) > textMax {
-			l = string(r[:textMax-1]) + "…"
+		whole := ""
+		if short := fit(l, i == 0); short != l {
+			// What a browser shows for the mouse above it.
+			whole, l = "<title>"+xmldoc.Escape(cut(l, hoverMax))+"</title>", short
 		}
-		fmt.Fprintf(d.b, `<text%s x="%d" y="%d">%s</text>`+"\n", style, b.x+10, b.y+(i+1)*lineRoom+2, xmldoc.Escape(l))
+		fmt.Fprintf(d.b, `<text%s x="%d" y="%d">%s%s</text>`+"\n", style, b.x+10, b.y+(i+1)*lineRoom+2, whole, xmldoc.Escape(l))
 	}
 }
 
-func (d drawing) end(p *Page, y int) {
+// hoverMax is how many characters of a name that does not fit are kept.
+const hoverMax = 300
+
+// cut is a text of not more than most characters.
+func cut(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// fit cuts a text where a box ends.
+func fit(s string, bold bool) string {
+	room, dots := textRoom*10, width('…', bold)
+	used, end := 0, 0 // end: where the last rune ends that leaves room for the dots
+	for i, r := range s {
+		if used+dots <= room {
+			end = i
+		}
+		if used += width(r, bold); used > room {
+			return s[:end] + "…"
+		}
+	}
+	return s
+}
+
+// width is about how wide a character is, in tenths of a pixel: that of DejaVu
+// Sans and Verdana at 13 pixels, the widest of the common fonts.
+func width(r rune, bold bool) int {
+	w := 79
+	switch {
+	case strings.ContainsRune("iljI.,:;'|! \u00a0", r):
+		w = 42
+	case strings.ContainsRune("tfr_()[]/\\-", r):
+		w = 54
+	case strings.ContainsRune("mwMW@%…", r):
+		w = 130
+	case strings.ContainsRune("BCEFJKLPRSTVXYZ", r):
+		w = 85
+	case r >= 'A' && r <= 'Z':
+		w = 100
+	case r >= 0x2e80: // Chinese, Japanese, Korean and what is as wide
+		w = 130
+	}
+	if bold {
+		w += w / 8
+	}
+	return w
+}
+
+func (d drawing) end(p *Page, y int, legend string) {
 	mode := fmt.Sprintf("Quorum %d of %s", p.Quorum.Quorum, plural(p.Quorum.Expected, "expected vote"))
 	if p.Quorum.TwoNode {
 		mode = "Two-node mode: one vote is quorum"
 	}
-	fmt.Fprintf(d.b, `<text x="%d" y="%d">%s. Red, dashed: fences. Green: can run.</text>`+"\n</svg>\n", margin, y, mode)
+	fmt.Fprintf(d.b, `<text x="%d" y="%d">%s.%s</text>`+"\n</svg>\n", margin, y, mode, legend)
 }

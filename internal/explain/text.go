@@ -67,7 +67,7 @@ func (t printer) quorum(p *Page) {
 	if q.TwoNode {
 		t.line("  Two-node mode: one vote is quorum. Who loses the other node fences it and goes on.")
 	} else {
-		t.line("  Quorum: %d votes, more than half of the expected and of the present ones.", q.Quorum)
+		t.line("  Quorum: %s, more than half of the expected and of the present ones.", plural(q.Quorum, "vote"))
 	}
 	for _, c := range q.Cases {
 		disk := ""
