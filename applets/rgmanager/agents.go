@@ -171,6 +171,9 @@ func (p *pool) ended(r *agentRun, res ragent.Result) {
 		delete(p.all, r.ID)
 		p.s.metrics.agent(r.job.Type, r.job.Action, res)
 		p.s.step(rgm.AgentEnded{ID: r.ID, Exit: res.Exit})
+		if r.job.Action == "start" && res.Exit == 0 {
+			p.s.watch.began(r.Service)
+		}
 		return
 	}
 	p.next()

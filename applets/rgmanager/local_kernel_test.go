@@ -61,20 +61,7 @@ func TestLife(t *testing.T) {
 	}
 
 	// A process that dies is noticed long before the next check, due in 30 s.
-	watched := func(pid int) {
-		t.Helper()
-		l.eventually("the process is watched", func() error {
-			for _, line := range m.log() {
-				// Those of other tests on this machine may be in the list.
-				if _, list, ok := strings.Cut(line, "watching the processes of script:web: ["); ok &&
-					slices.Contains(strings.Fields(strings.TrimSuffix(list, "]")), strconv.Itoa(pid)) {
-					return nil
-				}
-			}
-			return errShort(m.log())
-		})
-	}
-	watched(first)
+	m.watches("web", first)
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +156,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("the service was touched: %v", j[before:])
 	}
 	// It is watched again.
-	watched(pid)
+	m.watches("web", pid)
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -221,6 +208,21 @@ type errShort []string
 
 func (e errShort) Error() string { return "only " + strings.Join(e, ", ") }
 
+// watches waits until a node watches a process of a script.
+func (m *machine) watches(script string, pid int) {
+	m.l.t.Helper()
+	m.l.eventually(fmt.Sprintf("process %d of %s is watched", pid, script), func() error {
+		for _, line := range m.log() {
+			// Those of other tests on this machine may be in the list.
+			if _, list, ok := strings.Cut(line, "watching the processes of script:"+script+": ["); ok &&
+				slices.Contains(strings.Fields(strings.TrimSuffix(list, "]")), strconv.Itoa(pid)) {
+				return nil
+			}
+		}
+		return errShort(m.log())
+	})
+}
+
 // TestReload changes the configuration under a running service: only what
 // changed is touched.
 func TestReload(t *testing.T) {
@@ -229,7 +231,7 @@ func TestReload(t *testing.T) {
 	service := func(name, more string) string {
 		return `<service name="` + name + `"` + more + `><script name="` + name + `" file="/` + name + `"/></service>`
 	}
-	l := newLab(t, 2, "", service("a", "")+service("b", "")+service("gone", ""), "a", "b", "gone", "fresh").local()
+	l := newLab(t, 2, "", service("a", "")+service("b", "")+service("gone", ""), "a", "b", "gone", "fresh", "more").local()
 	n1, n2 := l.nodes[0], l.nodes[1]
 	for _, m := range l.nodes {
 		m.run()
@@ -255,7 +257,9 @@ func TestReload(t *testing.T) {
 	a := len(l.journal("a"))
 	b := len(l.journal("b"))
 	// a: only its recovery policy; b: another attribute, so it restarts.
-	l.configure(2, "", service("a", ` recovery="relocate"`)+service("b", ` max_restarts="3" restart_expire_time="60"`)+service("fresh", ""))
+	// It gets a resource, too, that it could do without.
+	with := strings.Replace(service("a", ` recovery="relocate"`), "</service>", `<script name="more" file="/more" __independent_subtree="2"/></service>`, 1)
+	l.configure(2, "", with+service("b", ` max_restarts="3" restart_expire_time="60"`)+service("fresh", ""))
 	for _, m := range l.nodes {
 		m.kill(syscall.SIGHUP)
 	}
@@ -271,6 +275,34 @@ func TestReload(t *testing.T) {
 		}
 		return nil
 	})
+	if j := l.journal("a"); len(j) != a {
+		t.Errorf("a was touched: %v", j)
+	}
+	// What came to a service that runs is watched as the rest of it, and again
+	// when it was repaired.
+	owner := l.nodes[state(n1, "a").Owner-1]
+	for range 2 {
+		l.eventually("a whole", func() error {
+			if j := l.journal("more"); len(j)%2 == 0 {
+				return errShort(j)
+			}
+			return nil
+		})
+		pid := owner.pid("more")
+		owner.watches("more", pid)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		l.eventually("a in part", func() error {
+			if g := state(n1, "a"); g.Flags != rgmctl.FlagPartial {
+				return errShort{fmt.Sprint(g)}
+			}
+			return nil
+		})
+		if x := owner.ask("convalesce", "service:a", 0); x.Code != 0 {
+			t.Errorf("convalesce: %+v", x)
+		}
+	}
 	if j := l.journal("a"); len(j) != a {
 		t.Errorf("a was touched: %v", j)
 	}

@@ -82,24 +82,37 @@ func (x *watching) changed(a rgm.Changed) {
 	if name == "" {
 		name = a.Old.Name
 	}
-	if a.New.State == rgm.Started && a.New.Owner == x.s.group.Self().Node {
+	switch {
+	case a.New.State != rgm.Started || a.New.Owner != x.s.group.Self().Node:
+		x.forget(name)
+	case len(x.services[name]) == 0:
 		x.follow(name)
-		return
 	}
-	x.forget(name)
+}
+
+// began follows what was started in a service that goes on: a resource that a new
+// configuration has, or that was repaired.
+func (x *watching) began(service string) {
+	if len(x.services[service]) > 0 {
+		x.follow(service)
+	}
 }
 
 func (x *watching) forget(service string) {
 	for key := range x.services[service] {
-		_ = x.w.Set(key, nil)
-		delete(x.byKey, key)
-		delete(x.checked, key)
-		delete(x.processes, key)
+		x.forgetKey(key)
 	}
 	delete(x.services, service)
 }
 
-// follow watches the resources of a service.
+func (x *watching) forgetKey(key string) {
+	_ = x.w.Set(key, nil)
+	delete(x.byKey, key)
+	delete(x.checked, key)
+	delete(x.processes, key)
+}
+
+// follow watches the resources of a service, as the configuration has it now.
 func (x *watching) follow(service string) {
 	if x.s.set == nil {
 		return
@@ -110,15 +123,25 @@ func (x *watching) follow(service string) {
 			top.All(func(n *restree.Node) { nodes[service+"\n"+n.ID()] = n })
 		}
 	}
-	if len(x.services[service]) > 0 {
-		return
+	old := x.services[service]
+	for key := range old {
+		if nodes[key] == nil {
+			x.forgetKey(key)
+		}
 	}
 	x.services[service] = nodes
 	for key, n := range nodes {
 		x.byKey[key] = service
-		if t, ok := target(n); ok {
-			x.set(key, []watch.Target{t})
+		t, ok := target(n)
+		if !ok {
+			continue
 		}
+		if n := old[key]; n != nil {
+			if was, _ := target(n); was == t {
+				continue // it is watched
+			}
+		}
+		x.set(key, []watch.Target{t})
 	}
 	for _, after := range scans() {
 		x.scanAfter(after)
