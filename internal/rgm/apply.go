@@ -359,6 +359,8 @@ func (s *state) applySafe(m safeMsg) {
 			r.FailedOn = 0
 			s.set(r, func() { r.State = Stopped })
 			s.decide(Decision{Service: r.Name, From: Failed, To: Stopped, Why: s.cause})
+		case r.State == Disabled && r.FailedOn == n.ID && !m.left:
+			r.FailedOn = 0
 		}
 	}
 	s.lookGone()

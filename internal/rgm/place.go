@@ -411,9 +411,9 @@ func (s *state) stopDone(r *record, ok bool) {
 		switch {
 		case r.WasFailed:
 			s.log(owner, LevelAlert, r, "Marking %s as 'disabled', but some resources may still be allocated!", r.Name)
+			was := r.State
 			s.set(r, func() { r.LastOwner, r.Owner, r.State = owner, 0, Disabled; r.Flags &^= Partial })
-			r.FailedOn = 0
-			s.decide(Decision{Service: r.Name, From: Failed, To: Disabled, Why: "asked for, though its stop failed again"})
+			s.decide(Decision{Service: r.Name, From: was, To: Disabled, Why: "asked for, though its stop failed again"})
 			s.answer(r, Warning)
 			r.endWalk()
 		default:
@@ -513,7 +513,7 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 		return
 	}
 	r.endWalk()
-	policy := p.Recovery
+	policy, why := p.Recovery, "recovery policy "+p.Recovery.String()
 	if policy == recoverRestart || policy == recoverRestartDisable {
 		r.RestartTimes = slices.DeleteFunc(r.RestartTimes, func(t int64) bool {
 			return p.RestartExpire > 0 && s.now-t >= int64(p.RestartExpire)
@@ -523,6 +523,7 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 		case policy == recoverRestartDisable:
 			s.log(owner, LevelNotice, r, "Restart threshold for %s exceeded; disabling", r.Name)
 			policy = recoverDisable
+			why += fmt.Sprintf(", and max_restarts is %d", p.MaxRestarts)
 		default:
 			s.log(owner, LevelNotice, r, "Restart threshold for %s exceeded; attempting to relocate", r.Name)
 			policy = recoverRelocate
@@ -533,7 +534,7 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 		r.RestartTimes = nil
 		s.set(r, func() { r.State = Disabled })
 		s.log(owner, LevelNotice, r, "Service %s is disabled", r.Name)
-		s.decide(Decision{Service: r.Name, From: Recover, To: Disabled, Why: "recovery policy"})
+		s.decide(Decision{Service: r.Name, From: Recover, To: Disabled, Why: why})
 		s.answer(r, OK)
 	case !s.canDepend(r):
 		s.log(owner, LevelInfo, r, "Dependency for %s missing during recovery; marking as stopped", r.Name)
@@ -557,7 +558,7 @@ func (s *state) recover(r *record, owner cluster.NodeID) {
 			return
 		}
 		r.Then = thenRelocate
-		s.startOn(r, owner, "recovery policy "+p.Recovery.String())
+		s.startOn(r, owner, why)
 	}
 }
 

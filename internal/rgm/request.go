@@ -254,12 +254,17 @@ func (s *state) serveStop(r *record, q queued) (Result, bool) {
 		if next == thenDisabled {
 			s.log(q.From.Node, LevelNotice, r, "Disabling disabled service %s", r.Name)
 		}
-		return OK, true
+		if next != thenDisabled || r.FailedOn == 0 {
+			return OK, true
+		}
+		// Its stop failed, and is tried once more.
 	case Failed:
 		if next != thenDisabled {
 			return Fail, true
 		}
 		s.log(q.From.Node, LevelDebug, r, "Stopping failed service %s", r.Name)
+	}
+	if r.State == Failed || r.State == Disabled {
 		on := s.node(r.FailedOn)
 		r.endWalk()
 		r.WasFailed = true

@@ -63,7 +63,8 @@ type record struct {
 	Asker cluster.Member
 	Ask   uint64
 	Kind  Kind
-	// FailedOn is where a failed service may still be running.
+	// FailedOn is where a failed service may still be running, also after it was
+	// disabled and its stop failed once more.
 	FailedOn cluster.NodeID
 	// Removed: not in the configuration any more.
 	Removed bool
