@@ -2,11 +2,13 @@ package agents
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/haobox/haobox/platform"
@@ -365,5 +367,45 @@ func TestNetif_Watch(t *testing.T) {
 		}
 		lab.Down(netlabtest.Hub, "p1")
 		eventually(t, "the link", func() string { s := state(); return fmt.Sprint(s.HasLink(index(lab, "n1", "eth0"))) }, "false")
+	})
+}
+
+// TestNetif_HardwareAddresses: what the announcements of an address carry is the
+// interface's own hardware address, with many interfaces and addresses, whose
+// listings take several reads.
+func TestNetif_HardwareAddresses(t *testing.T) {
+	t.Parallel()
+	lab := netlabtest.New(t, "n1", "n2", "n3", "n4")
+	for i := range 100 {
+		lab.Address(netlabtest.Hub, "br0", fmt.Sprintf("10.2.%d.1/24", i))
+	}
+	lab.In(netlabtest.Hub, func() {
+		n, err := netif.Open(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		state, err := n.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := net.Interfaces()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := map[string]string{}, map[string]string{}
+		for _, l := range state.Links {
+			if !l.Loopback {
+				got[l.Name] = net.HardwareAddr(l.HW).String()
+			}
+		}
+		for _, l := range all {
+			if l.Flags&net.FlagLoopback == 0 {
+				want[l.Name] = l.HardwareAddr.String()
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" || len(want) < 5 {
+			t.Errorf("hardware addresses (-want +got):\n%s", diff)
+		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -182,7 +183,8 @@ func link(l netlink.Link) platform.Link {
 		kind = ""
 	}
 	out := platform.Link{
-		Index: a.Index, Name: a.Name, HW: a.HardwareAddr, Kind: kind, Master: a.MasterIndex,
+		// The library's is a part of the message, whose buffer is used again.
+		Index: a.Index, Name: a.Name, HW: slices.Clone(a.HardwareAddr), Kind: kind, Master: a.MasterIndex,
 		Up: a.RawFlags&unix.IFF_UP != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0, NoARP: a.RawFlags&unix.IFF_NOARP != 0,
 	}
