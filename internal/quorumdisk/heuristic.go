@@ -30,7 +30,9 @@ type heuristic struct {
 	up            bool
 	misses        int
 	running, late bool
-	began, next   time.Duration
+	// hangs says that its last run was too long, which is in the log.
+	hangs       bool
+	began, next time.Duration
 }
 
 // ScoreOf is a score and the highest possible one.
@@ -91,8 +93,12 @@ func (h *Heuristics) Tick(now time.Duration) []HeuristicAction {
 		x := &h.all[i]
 		switch {
 		case x.running && !x.late && now-x.began > h.Limit:
-			x.late, x.up, x.misses = true, false, x.TKO
-			out = append(out, Log{Notice, fmt.Sprintf("Heuristic: '%s' DOWN - Exceeded timeout of %d seconds", x.Program, int(h.Limit/time.Second))}, EndHeuristic{i})
+			level := Notice
+			if x.hangs {
+				level = Debug // nothing new
+			}
+			x.late, x.hangs, x.up, x.misses = true, true, false, x.TKO
+			out = append(out, Log{level, fmt.Sprintf("Heuristic: '%s' DOWN - Exceeded timeout of %d seconds", x.Program, int(h.Limit/time.Second))}, EndHeuristic{i})
 		case !x.running && now >= x.next:
 			x.running, x.late, x.began, x.next = true, false, now, now+x.Interval
 			out = append(out, RunHeuristic{i})
@@ -108,7 +114,7 @@ func (h *Heuristics) Ended(i int, ok bool, why string) []HeuristicAction {
 		return nil
 	}
 	x.running = false
-	if x.late {
+	if x.hangs = x.late; x.late {
 		ok, x.late = false, false
 	}
 	var out []HeuristicAction

@@ -35,6 +35,15 @@ func TestHeuristics(t *testing.T) {
 	note(h.Tick(8 * time.Second))
 	note(h.Ended(1, true, "")) // too late
 	note(h.Ended(1, true, "")) // nobody asked
+	note(h.Tick(9 * time.Second))
+	note(h.Ended(0, false, "x"))
+	note(h.Tick(13 * time.Second)) // too long again: nothing new
+	note(h.Ended(1, false, "x"))
+	note(h.Ended(0, true, ""))
+	note(h.Tick(14 * time.Second))
+	note(h.Ended(1, false, "x"))
+	note(h.Tick(15 * time.Second))
+	note(h.Tick(20 * time.Second)) // it was in time meanwhile
 	want := []string{
 		"{0}", "{1}", "{0 3}", "-",
 		"{5 Heuristic: 'a' UP}", "{2 3}", "-",
@@ -49,6 +58,13 @@ func TestHeuristics(t *testing.T) {
 		"{0}", "-",
 		"{5 Heuristic: 'b' DOWN - Exceeded timeout of 3 seconds}", "{1}", "-",
 		"-", "-",
+		"{1}", "-", "-",
+		"{0}", "{7 Heuristic: 'b' DOWN - Exceeded timeout of 3 seconds}", "{1}", "-",
+		"-",
+		"{5 Heuristic: 'a' UP}", "{2 3}", "-",
+		"{1}", "-", "-",
+		"{0}", "{1}", "-",
+		"{5 Heuristic: 'a' DOWN - Exceeded timeout of 3 seconds}", "{0}", "{5 Heuristic: 'b' DOWN - Exceeded timeout of 3 seconds}", "{1}", "{0 3}", "-",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
