@@ -74,7 +74,7 @@ func Run(ctx context.Context, env platform.Env, all []applet.Entry, args []strin
 func optionsFirst(c *cli.Context) error {
 	for _, word := range c.Args().Tail() {
 		if len(word) > 1 && word[0] == '-' {
-			return applet.Exitf(exitUsage, "haobox %s: options come first: %s belongs before %s", c.Command.Name, word, c.Args().First())
+			return applet.Exitf(exitUsage, "%s: options come first: %s belongs before %s", c.Command.HelpName, word, c.Args().First())
 		}
 	}
 	return nil

@@ -29,9 +29,16 @@ func (t tool) qdisk() *cli.Command {
 				&cli.BoolFlag{Name: "watch", Usage: "again every second, until interrupted"},
 				&cli.BoolFlag{Name: "all", Usage: "also the blocks of nodes in state None"},
 			},
+			Before:       optionsFirst,
 			Action:       t.qdiskShow,
 			OnUsageError: usageError,
 		}},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return applet.Exitf(exitUsage, "haobox qdisk: there is no '%s', only show; see 'haobox qdisk --help'", c.Args().First())
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
 		HideHelpCommand: true,
 	}
 }
