@@ -175,6 +175,9 @@ func (v *validator) quorumDisk(c *Config) {
 		v.warn(q.Elem, "", "the quorum disk is too slow for the token: interval x (tko + master_wait + upgrade_wait) is %d ms, the token %d ms; set the token to at least %d ms",
 			r.Milliseconds(), c.Totem.Token.Milliseconds(), (r + q.Interval).Milliseconds())
 	}
+	if cman, cycle := c.Doc.Root.Child("cman"), q.Interval*time.Duration(q.TKO); (reader{cman}).has("quorum_dev_poll") && c.Cman.QuorumDevPoll < cycle {
+		v.warn(cman, "quorum_dev_poll", "%d ms are too short: qdiskd refuses less than interval x tko, which is %d ms", c.Cman.QuorumDevPoll.Milliseconds(), cycle.Milliseconds())
+	}
 	if q.TKO < minTKO {
 		v.warn(q.Elem, "tko", "a tko of %d is too low: a short delay of the disk evicts a node", q.TKO)
 	}

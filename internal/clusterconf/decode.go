@@ -276,6 +276,11 @@ func decodeQuorumd(c *Config, root *xmldoc.Element) {
 	q.Reboot, q.StopCman, q.IOTimeout = r.flag("reboot", true), r.flag("stop_cman", false), r.flag("io_timeout", false)
 	q.Paranoid, q.AllowKill, q.UseUptime = r.flag("paranoid", false), r.flag("allow_kill", true), r.flag("use_uptime", true)
 	q.MaxErrorCycles = max(r.num("max_error_cycles", 0), 0)
+	if !(reader{root.Child("cman")}).has("quorum_dev_poll") {
+		// A device that is silent must not be given up before its node, which the
+		// original left to the one who raised the token.
+		c.Cman.QuorumDevPoll = max(c.Cman.QuorumDevPoll, c.Totem.Token)
+	}
 	q.MasterWinsSet = r.has("master_wins")
 	decodeHeuristics(q, e, seconds)
 	// Automatic in the two-node cluster whose votes are automatic too.

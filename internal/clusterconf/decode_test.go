@@ -74,6 +74,9 @@ func TestDecode_Values(t *testing.T) {
 		{"cluster id", twoNodes, func(c *Config) any { return ClusterID("RHCluster") }, 41524},
 		{"cluster id of mycluster", twoNodes, func(c *Config) any { return ClusterID("mycluster") }, 56756},
 		{"qdisk with a long token", twoNodes + `<totem token="61000"/><quorumd label="q" interval="2"/>`, func(c *Config) any { return c.Quorumd.TKO }, 29},
+		{"and its votes last as long", twoNodes + `<totem token="61000"/><quorumd label="q" interval="2"/>`, func(c *Config) any { return c.Cman.QuorumDevPoll }, 61 * time.Second},
+		{"if nothing else is set", twoNodes + `<cman quorum_dev_poll="60000"/><totem token="61000"/><quorumd label="q" interval="2"/>`, func(c *Config) any { return c.Cman.QuorumDevPoll }, time.Minute},
+		{"and without a disk they do not matter", twoNodes + `<totem token="61000"/>`, func(c *Config) any { return c.Cman.QuorumDevPoll }, 10 * time.Second},
 		{"and its recovery time", twoNodes + `<totem token="61000"/><quorumd label="q" interval="2"/>`, func(c *Config) any { return c.Quorumd.MasterRecovery() }, 90 * time.Second},
 		{"heuristic interval follows the patience", twoNodes + `<totem token="61000"/><quorumd label="q" interval="2"><heuristic program="x"/></quorumd>`,
 			func(c *Config) any {

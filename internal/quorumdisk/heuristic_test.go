@@ -156,7 +156,7 @@ func TestReloaded(t *testing.T) {
 		{"all that can not", `<quorumd label="q" reboot="0"/>` + nodes,
 			`<totem token="90000"/><quorumd label="r" interval="2" tko="9" tko_up="4" upgrade_wait="3" master_wait="8" min_score="2" cman_label="n" reboot="1"><heuristic program="x"/></quorumd>` + nodes,
 			[]Log{{Warning, "What is new in interval, tko, tko_up, upgrade_wait, master_wait, min_score, label, cman_label, reboot, heuristic of the quorum disk counts only after a restart of qdiskd"}},
-			func(*Setup) {}},
+			func(s *Setup) { s.VoteTimeout = 90 * time.Second }}, // the token's
 		{"another device", `<quorumd device="/dev/a"/>` + nodes, `<quorumd device="/dev/b" cman_label="/dev/a"/>` + nodes,
 			[]Log{{Warning, "What is new in device of the quorum disk counts only after a restart of qdiskd"}}, func(*Setup) {}},
 		{"votes that are set, of a disk whose master wins by itself", `<quorumd label="q"/>` + nodes, `<quorumd label="q" votes="3"/>` + nodes,
