@@ -219,7 +219,10 @@ func choose(n *platform.Network, a address, monitor bool, prefer string) (*platf
 			return l, netip.PrefixFrom(a.Addr, a.bits), nil
 		}
 	}
-	if len(near) == 0 {
+	switch {
+	case prefer != "" && !slices.ContainsFunc(n.Links, func(l platform.Link) bool { return l.Name == prefer }):
+		near = []string{"prefer_interface is " + prefer + ", which is not here"}
+	case len(near) == 0:
 		near = []string{"no interface has an address in its network"}
 	}
 	return nil, netip.Prefix{}, Fail(Generic, "no interface for %s: %s", a.Text(), strings.Join(near, "; "))
@@ -416,24 +419,31 @@ func (ip ipAgent) stop(ctx context.Context, c *Call) error {
 		c.Debugf("%s is not configured", a.Text())
 		return nil
 	}
-	have := state.Find(a.Addr)
-	p := have.Prefix
-	c.Infof("Removing %s address %v from %s", a.family(), p, l.Name)
-	fault := net.Remove(l.Index, p)
-	after, err := net.State()
-	if err != nil {
-		return errors.Join(fault, err)
-	}
-	if after.Find(a.Addr) != nil {
-		if fault == nil {
-			fault = errors.New("the kernel still has it")
+	// It may be there more than once: on several interfaces, or with several
+	// prefix lengths.
+	for have := state.Find(a.Addr); have != nil; have = state.Find(a.Addr) {
+		name := fmt.Sprintf("interface %d", have.Link)
+		if l := state.Link(have.Link); l != nil {
+			name = l.Name
 		}
-		return Fail(Generic, "Failed to remove %v: %w", a.Addr, fault)
-	}
-	if fault != nil {
-		c.Warnf("%v", fault)
-	} else if !have.Failed {
-		ip.held.add(a.Addr, l.Index, c.Env.Clock.Now())
+		c.Infof("Removing %s address %v from %s", a.family(), have.Prefix, name)
+		fault := net.Remove(have.Link, have.Prefix)
+		after, err := net.State()
+		if err != nil {
+			return errors.Join(fault, err)
+		}
+		if slices.ContainsFunc(after.Addrs, func(x platform.LinkAddr) bool { return x.Link == have.Link && x.Prefix == have.Prefix }) {
+			if fault == nil {
+				fault = errors.New("the kernel still has it")
+			}
+			return Fail(Generic, "Failed to remove %v: %w", a.Addr, fault)
+		}
+		if fault != nil {
+			c.Warnf("%v", fault)
+		} else if !have.Failed {
+			ip.held.add(a.Addr, have.Link, c.Env.Clock.Now())
+		}
+		state = after
 	}
 	if pause > 0 {
 		c.Debugf("Waiting %v after the removal of %v", pause, a.Addr)

@@ -409,3 +409,13 @@ func TestNetif_HardwareAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestIP_Loopback: an address beside 127.0.0.1, for a service of this node alone.
+func TestIP_Loopback(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, netlabtest.New(t, "n1"), "n1")
+	n.want(OK, "start", "address=127.0.0.5")
+	n.want(OK, "status", "address=127.0.0.5", "depth=10")
+	n.want(OK, "stop", "address=127.0.0.5")
+	n.want(NotRunning, "status", "address=127.0.0.5")
+}

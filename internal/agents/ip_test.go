@@ -30,9 +30,9 @@ func (w *wire) Add(link int, p netip.Prefix) error {
 	return nil
 }
 
-func (w *wire) Remove(_ int, p netip.Prefix) error {
+func (w *wire) Remove(link int, p netip.Prefix) error {
 	if !w.deadNet {
-		w.state.Addrs = slices.DeleteFunc(w.state.Addrs, func(a platform.LinkAddr) bool { return a.Prefix == p })
+		w.state.Addrs = slices.DeleteFunc(w.state.Addrs, func(a platform.LinkAddr) bool { return a.Link == link && a.Prefix == p })
 	}
 	return nil
 }
@@ -109,5 +109,25 @@ func TestIP_RestartInPlace(t *testing.T) {
 		if tc.do(); w.asked != tc.asked || len(w.state.Addrs) != 2 {
 			t.Errorf("%s: asked %d times, want %d; %v", tc.name, w.asked, tc.asked, w.state.Addrs)
 		}
+	}
+}
+
+// TestIP_StopRemovesAll: an address that somebody added elsewhere, or with
+// another prefix length, is gone after one stop as well.
+func TestIP_StopRemovesAll(t *testing.T) {
+	t.Parallel()
+	env := platformtest.NewEnv(t)
+	w := &wire{state: platform.Network{Links: []platform.Link{{Index: 2, Name: "eth0", Up: true, Carrier: true}, {Index: 3, Name: "eth1", Up: true}}}}
+	for link, list := range map[int][]string{2: {"192.0.2.1/24", "192.0.2.50/24", "192.0.2.50/32"}, 3: {"192.0.2.50/32", "192.0.2.51/32"}} {
+		for _, p := range list {
+			w.state.Addrs = append(w.state.Addrs, platform.LinkAddr{Link: link, Prefix: netip.MustParsePrefix(p)})
+		}
+	}
+	a := IP(func() (Net, error) { return w, nil }, nil)
+	if got := do(t, env, a, RGManager, "stop", 0, "address=192.0.2.50/24"); got != OK {
+		t.Errorf("status %d\n%s", got, env.Stdout)
+	}
+	if w.state.Find(netip.MustParseAddr("192.0.2.50")) != nil || len(w.state.Addrs) != 2 {
+		t.Errorf("left: %v", w.state.Addrs)
 	}
 }

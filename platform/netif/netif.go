@@ -226,6 +226,8 @@ func (n *Net) Add(index int, p netip.Prefix) error {
 	a := &netlink.Addr{IPNet: ipnet(p), LinkIndex: index, Broadcast: net.IPv4zero}
 	if p.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
+	} else if p.Addr().IsLoopback() {
+		a.Scope = unix.RT_SCOPE_HOST // the kernel takes no other beside 127.0.0.1
 	}
 	if err := h.AddrAdd(nil, a); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add %v to interface %d: %w", p, index, err)
