@@ -67,6 +67,9 @@ func Run(ctx context.Context, env platform.Env, args []string) error {
 	if done || err != nil {
 		return err
 	}
+	if t.onCorosync() && !daemon.OnCorosync(t.env) {
+		return t.die("%s is for corosync; the nodes of the embedded engine (%s) come and go with their daemons", t.command, daemon.EngineVariable)
+	}
 	switch t.command {
 	case "join":
 		return t.join()
@@ -86,6 +89,16 @@ func Run(ctx context.Context, env platform.Env, args []string) error {
 	return t.admin()
 }
 
+// onCorosync reports whether the command is one to corosync, whatever the engine
+// of the daemons is.
+func (t *tool) onCorosync() bool {
+	switch t.command {
+	case "join", "leave", "debug":
+		return true
+	}
+	return t.command == "version" && t.has("r")
+}
+
 func (t *tool) has(option string) bool { _, set := t.set[option]; return set }
 
 // die is an error of cman_tool: its name and a text.
@@ -99,7 +112,7 @@ func (t *tool) connect(ctx context.Context) (cluster.Engine, error) {
 	if daemon.OnCorosync(t.env) {
 		return engine.OpenCorosync(ctx, corosync.Config{Limit: callLimit})
 	}
-	conf, err := t.load()
+	conf, err := daemon.RunningConfig(t.env)
 	if err != nil {
 		return nil, err
 	}

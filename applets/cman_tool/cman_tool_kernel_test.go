@@ -342,6 +342,7 @@ func TestJoin_Refusals(t *testing.T) {
 	if _, errs, code := l.runWith(1, "join", "CMAN_VOTES=3x"); code != 1 || !strings.Contains(errs, "CMAN_VOTES (3x) is not an integer") {
 		t.Errorf("join with a bad variable: exit %d, %q", code, errs)
 	}
+	l.fails(1, "join -c sixteen-letters-", 1, "cman_tool: Invalid cluster name. It must be 15 characters or fewer")
 	l.fails(1, "join -p 70000", 1, "argument to p (70000) must be between 1 and 65535")
 	for _, c := range []struct{ sh, want string }{
 		{"chmod 0440 /etc/corosync/authkey", "can be read or changed by others (mode 0440)"},

@@ -34,6 +34,8 @@ const (
 	maxPort   = 65535
 	maxNodeID = 4096 // cman_tool(8)
 	maxName   = 65
+
+	maxClusterName = 15 // cman(5)
 )
 
 // setting is an option of join, or its variable.
@@ -162,6 +164,9 @@ func (t *tool) translate(cfg *clusterconf.Config, local string) ([]byte, error) 
 		if *n.to > n.most {
 			return nil, t.die("argument to %s (%d) must be between 1 and %d", n.option, *n.to, n.most)
 		}
+	}
+	if len(o.ClusterName) > maxClusterName {
+		return nil, t.die("Invalid cluster name. It must be %d characters or fewer", maxClusterName)
 	}
 	if o.TwoNode && o.Expected != 1 {
 		return nil, t.die("expected_votes value (%d) invalid in two node mode", o.Expected)

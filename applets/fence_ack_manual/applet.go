@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -63,6 +64,15 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 		return applet.Exit(exitError)
 	}
 	node := words[0]
+	pipe := clusterconf.DefaultOverridePath
+	if conf, err := daemon.RunningConfig(env); err == nil {
+		if conf.FenceDaemon.OverridePath != "" {
+			pipe = conf.FenceDaemon.OverridePath
+		}
+		if !slices.ContainsFunc(conf.Nodes, func(n clusterconf.Node) bool { return strings.EqualFold(n.Name, node) }) {
+			fmt.Fprintf(env.Stderr, "fence_ack_manual: warning: no clusternode of %s has the name %s: fenced will ignore it\n", conf.Name, node)
+		}
+	}
 	fmt.Fprintf(env.Stdout, "About to override fencing for %s.\n"+
 		"If %s is not off, file systems that both use will be destroyed.\n\n", node, node)
 	if f, is := env.Stdin.(*os.File); is && proc.IsTerminal(f) {
@@ -73,10 +83,6 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 		fmt.Fprintln(env.Stdout, "Aborted.")
 		return applet.Exit(exitError)
 	}
-	pipe := clusterconf.DefaultOverridePath
-	if conf, err := daemon.RunningConfig(env); err == nil && conf.FenceDaemon.OverridePath != "" {
-		pipe = conf.FenceDaemon.OverridePath
-	}
 	for {
 		done, err := write(env, pipe, node)
 		if err != nil {
@@ -86,8 +92,8 @@ func run(ctx context.Context, env platform.Env, args []string) error {
 			fmt.Fprintln(env.Stdout, "Done")
 			return nil
 		}
-		if err := env.Clock.Sleep(ctx, pause); err != nil {
-			return applet.Exitf(exitError, "fence_ack_manual: %w", err)
+		if env.Clock.Sleep(ctx, pause) != nil {
+			return applet.Exitf(exitError, "fence_ack_manual: interrupted: fenced did not ask for %s, and was told nothing", node)
 		}
 	}
 }

@@ -138,8 +138,8 @@ func (o *options) parse(out io.Writer, called string, args []string) (done bool,
 
 // seconds reads a delay: -1 is for ever.
 func seconds(option, value string) (*time.Duration, error) {
-	n, err := strconv.Atoi(value)
-	least := -1
+	n, err := strconv.ParseInt(value, 10, 32) // an int of the original
+	least := int64(-1)
 	if option == "R" {
 		least = minOverride
 	}

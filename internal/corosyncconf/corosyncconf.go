@@ -325,18 +325,18 @@ func (t *translator) links() int {
 	if len(t.c.Nodes) == 0 {
 		return 1
 	}
-	least, most := maxLinks, 0
-	for _, n := range t.c.Nodes {
-		k := 1 + len(altnames(n))
-		least, most = min(least, k), max(most, k)
+	first := t.c.Nodes[0]
+	links := 1 + len(altnames(first))
+	for _, n := range t.c.Nodes[1:] {
+		if k := 1 + len(altnames(n)); k != links {
+			t.fatal(n.Elem.Pos(), "every node needs the same number of altname elements: %s has %d, %s has %d", first.Name, links-1, n.Name, k-1)
+			break
+		}
 	}
-	if most > maxLinks {
-		t.note(t.c.Nodes[0].Elem.Pos(), "at most %d links are used", maxLinks)
+	if links > maxLinks {
+		t.note(first.Elem.Pos(), "at most %d links are used", maxLinks)
 	}
-	if most > least {
-		t.fatal(t.c.Nodes[0].Elem.Pos(), "every node needs the same number of altname elements")
-	}
-	return max(least, 1)
+	return min(links, maxLinks)
 }
 
 func (t *translator) altPort(link int) int {

@@ -78,6 +78,22 @@ func TestTranslate_Fatal(t *testing.T) {
 	}
 }
 
+// TestTranslate_TooManyLinks: knet has eight; what is beyond is not used.
+func TestTranslate_TooManyLinks(t *testing.T) {
+	t.Parallel()
+	text := `<cluster name="c" config_version="1"><clusternodes>`
+	for _, n := range []string{"1", "2"} {
+		text += `<clusternode name="n` + n + `" nodeid="` + n + `">` + strings.Repeat(`<altname name="a`+n+`"/>`, 9) + `</clusternode>`
+	}
+	conf, notes := corosyncconf.Translate(load(t, text+`</clusternodes></cluster>`), corosyncconf.Options{HaveKey: true})
+	if len(notes) != 1 || notes[0].Fatal || notes[0].Text != "at most 8 links are used" {
+		t.Errorf("notes %v", notes)
+	}
+	if n := strings.Count(string(conf), "_addr: "); n != 16 || strings.Count(string(conf), "linknumber: ") != 8 {
+		t.Errorf("%d addresses in\n%s", n, conf)
+	}
+}
+
 // info is a file as Stat sees it.
 type info struct {
 	size int64

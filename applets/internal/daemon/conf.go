@@ -304,7 +304,7 @@ func open(ctx context.Context, env platform.Env, conf *clusterconf.Config, confi
 	if err != nil {
 		return nil, err
 	}
-	cfg := engine.LocalConfig{Dir: dir, Observe: observe, Cluster: conf.Name, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token}
+	cfg := engine.LocalConfig{Dir: dir, Observe: observe, Cluster: conf.Name, Version: conf.Version, Node: cluster.NodeID(conf.Node(name).ID), TwoNode: conf.Cman.TwoNode, Token: conf.Totem.Token}
 	if cfg.DeviceVotes = conf.DeviceVotes(); cfg.DeviceVotes > 0 {
 		cfg.DeviceTimeout, cfg.Expected = conf.Cman.QuorumDevPoll, conf.Cman.ExpectedVotes
 	}

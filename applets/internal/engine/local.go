@@ -20,8 +20,9 @@ import (
 type LocalConfig struct {
 	// Dir holds the socket, for instance /run/haobox/local.
 	Dir string
-	// Cluster is the cluster's name.
+	// Cluster is the cluster's name, Version that of its configuration.
 	Cluster string
+	Version int
 	// Node is the node this process belongs to; it is one of Nodes.
 	Node cluster.NodeID
 	// Nodes are all of the configuration, with their votes; 0 votes means 1.
@@ -356,7 +357,7 @@ func (e *localEngine) Status(context.Context) (cluster.Status, error) {
 		return cluster.Status{}, err
 	}
 	c := e.count(m)
-	st := cluster.Status{Engine: "local", Cluster: e.cfg.Cluster, Local: e.local.ID, Ring: m.Ring, Quorate: q.Quorate && q.Ring == m.Ring, TwoNode: e.cfg.TwoNode,
+	st := cluster.Status{Engine: "local", Cluster: e.cfg.Cluster, ConfigVersion: uint64(max(e.cfg.Version, 0)), Local: e.local.ID, Ring: m.Ring, Quorate: q.Quorate && q.Ring == m.Ring, TwoNode: e.cfg.TwoNode,
 		Total: c.total, Needed: c.needed, Expected: c.expected, DeviceName: c.device.Name}
 	if c.device.Alive {
 		st.DeviceVotes = e.cfg.DeviceVotes
