@@ -3,9 +3,11 @@ package mkqdisk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/haobox/haobox/applets/applet"
@@ -96,7 +98,11 @@ func failed(format string, args ...any) error {
 // show lists disks.
 func (c command) show() error {
 	roots := blockdev.SystemRoots(c.env.FS.Path)
+	var denied error
 	trouble := func(path string, err error) {
+		if errors.Is(err, syscall.EACCES) {
+			denied = err
+		}
 		level := levelError
 		if qdiskdev.NotQuorumDisk(err) {
 			level = levelDebug
@@ -120,7 +126,11 @@ func (c command) show() error {
 			c.blocks(f)
 		}
 	}
-	if matches == 0 {
+	switch {
+	case matches > 0:
+	case denied != nil: // it may be one of these
+		return failed("%v: root may look at all devices", denied)
+	default:
 		return applet.Exit(exitFailed)
 	}
 	return nil

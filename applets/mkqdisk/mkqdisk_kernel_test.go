@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,5 +255,52 @@ func TestCreate_UnknownUse(t *testing.T) {
 		if (code == 0) != force || written != force || !force && !strings.Contains(env.Stderr.String(), "look whether /disk is in use: find out what is mounted: ") {
 			t.Errorf("forced %v: %d, written %v, %q", force, code, written, env.Stderr)
 		}
+	}
+}
+
+// ownVariable makes this program mkqdisk, for users other than root.
+const ownVariable = "MKQDISK_OWN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(ownVariable) != "" {
+		env := platform.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Hostname: os.Hostname, Clock: platform.SystemClock{}, FS: host.NewFS("")}
+		os.Exit(applet.Status(Applet.Run(context.Background(), env, os.Args), os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// TestShow_NotRoot: who may open no device is told so, and not that there is no
+// quorum disk.
+func TestShow_NotRoot(t *testing.T) {
+	t.Parallel()
+	looptest.New(t, 73728, 512)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "mkqdisk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "mkqdisk")
+	if err := os.WriteFile(copied, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	var out, errs strings.Builder
+	cmd := exec.Command(copied, "-L")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", append(os.Environ(), ownVariable+"=1"), &out, &errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	err = cmd.Run()
+	if cmd.ProcessState.ExitCode() != 255 || out.String() != banner || !strings.HasSuffix(errs.String(), ": permission denied: root may look at all devices\n") {
+		t.Errorf("%v\n%s%s", err, &out, &errs)
 	}
 }

@@ -45,10 +45,6 @@ const (
 	exitFailed = 255
 	// waitPause is the pause of the wait for the cluster manager (qdiskd(8)).
 	waitPause = time.Second
-	// rebootPause is the time for a person to read why (qdiskd(8)); leaveLimit
-	// bounds the attempt before, ours.
-	rebootPause = 5 * time.Second
-	leaveLimit  = 10 * time.Second
 )
 
 // options are the flags.
@@ -244,15 +240,19 @@ func (b *boot) disk(setup *quorumdisk.Setup, local bool) (quorumdisk.Disk, error
 	o := blockdev.Options{Write: true}
 	path := env.FS.Path(setup.Device)
 	if setup.Label != "" {
+		var unread []string
 		found, err := qdiskdev.Labelled(blockdev.SystemRoots(env.FS.Path), setup.Label, func(path string, err error) {
 			if !qdiskdev.NotQuorumDisk(err) {
-				b.d.Debugf("%s: %v", path, err)
+				unread = append(unread, fmt.Sprintf("%s: %v", path, err))
 			}
 		})
 		switch {
 		case err != nil:
 			return nil, err
 		case len(found) == 0:
+			for _, line := range unread { // it may be one of these
+				b.d.Warnf("%s", line)
+			}
 			return nil, words("Unable to match label '%s' to any device", setup.Label)
 		case len(found) > 1:
 			b.d.Warnf("%d matches found for label '%s'; please use 'device=' instead!", len(found), setup.Label)
@@ -293,19 +293,3 @@ type text string
 func (t text) Error() string { return string(t) }
 
 func words(format string, args ...any) error { return text(fmt.Sprintf(format, args...)) }
-
-// leave is "stop_cman": without its disk the node must not stay (qdiskd(8)).
-func (b *boot) leave(ctx context.Context, m machine) error {
-	b.d.Errorf("Telling CMAN to leave the cluster; qdisk is not available")
-	limited, cancel := context.WithTimeout(ctx, leaveLimit)
-	defer cancel()
-	err := m.leave(limited)
-	if err == nil {
-		return nil
-	}
-	b.d.Errorf("Could not leave the cluster - rebooting: %v", err)
-	if err := b.d.Env.Clock.Sleep(ctx, rebootPause); err != nil {
-		return err // stopped by a person meanwhile
-	}
-	return errors.Join(err, m.reboot())
-}

@@ -157,7 +157,7 @@ func TestDisk_Refused(t *testing.T) {
 	good := make(512, &quorumdisk.Header{Label: label("good"), Version2: true, SectorSize: 512})
 	make(512, &quorumdisk.Header{Label: label("twice"), Version2: true, SectorSize: 512})
 	make(512, &quorumdisk.Header{Label: label("twice"), Version2: true, SectorSize: 512})
-	make(4096, &quorumdisk.Header{Label: label("sectors"), Version2: true, SectorSize: 512})
+	sectorsAt := make(4096, &quorumdisk.Header{Label: label("sectors"), Version2: true, SectorSize: 512})
 	sectors := make(4096, &quorumdisk.Header{Version2: true, SectorSize: 512})
 	blank := make(512, nil)
 	readOnly := make(512, &quorumdisk.Header{Version2: true, SectorSize: 512})
@@ -174,7 +174,7 @@ func TestDisk_Refused(t *testing.T) {
 		{"a good label", "", label("good"), "", "Quorum Partition: " + good + " Label: " + label("good")},
 		{"a good device", good, "", "", ""},
 		{"an unknown label", "", label("none"), "Unable to match label '" + label("none") + "' to any device", ""},
-		{"a label for another sector size", "", label("sectors"), "Unable to match label", ""},
+		{"a label for another sector size", "", label("sectors"), "Unable to match label", sectorsAt + ": the sector size recorded on the disk is not that of the device: 512, not 4096"},
 		{"two with the same label", "", label("twice"), "", "2 matches found for label '" + label("twice") + "'; please use 'device=' instead!"},
 		{"a device for another sector size", sectors, "", "Specified device " + sectors + " does not match kernel's reported sector size (512 != 4096)", ""},
 		{"a blank device", blank, "", "Specified partition " + blank + " does not have a qdisk label", ""},

@@ -22,6 +22,13 @@ import (
 // errNoReboot: --no-reboot, or nodes that share this machine.
 var errNoReboot = errors.New("reboot not wanted")
 
+const (
+	// rebootPause is the time for a person to read why (qdiskd(8)); leaveLimit
+	// bounds the attempt before, ours.
+	rebootPause = 5 * time.Second
+	leaveLimit  = 10 * time.Second
+)
+
 // gcPercent lets the heap grow by a quarter between two collections. Ours.
 const gcPercent = 25
 
@@ -67,6 +74,22 @@ func killNode(e cluster.Engine) error {
 	ctx, cancel := context.WithTimeout(context.Background(), endLimit)
 	defer cancel()
 	return admin.Kill(ctx, e.Local().ID, "the quorum disk wants this node down")
+}
+
+// leave is "stop_cman": without its disk the node must not stay (qdiskd(8)).
+func (b *boot) leave(ctx context.Context, m machine) error {
+	b.d.Errorf("Telling CMAN to leave the cluster; qdisk is not available")
+	limited, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	err := m.leave(limited)
+	if err == nil {
+		return nil
+	}
+	b.d.Errorf("Could not leave the cluster - rebooting: %v", err)
+	if err := b.d.Env.Clock.Sleep(ctx, rebootPause); err != nil {
+		return err // stopped by a person meanwhile
+	}
+	return errors.Join(err, m.reboot())
 }
 
 // leaveCorosync stops corosync on this node, whoever objects.
