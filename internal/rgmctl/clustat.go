@@ -209,7 +209,8 @@ func transition(t time.Time) time.Time {
 
 // attr escapes an attribute's value.
 func attr(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(s)
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;",
+		"\n", "&#10;", "\t", "&#9;", "\r", "&#13;").Replace(s) // which would be blanks to whoever reads it
 }
 
 func bit(b bool) int {

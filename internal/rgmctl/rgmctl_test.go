@@ -1,6 +1,7 @@
 package rgmctl
 
 import (
+	"encoding/xml"
 	"path/filepath"
 	"testing"
 	"time"
@@ -100,6 +101,28 @@ func TestClustat_Columns(t *testing.T) {
 		" ------- ----                   ----- ------                   -----         \n" +
 		" service:web                    lnxa                           started       \n"
 	if diff := cmp.Diff(want, s.Text(View{Now: time.Unix(1270000000, 0), Zone: time.UTC})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestClustat_XMLNames: whatever stands in a name is read again as it is.
+func TestClustat_XMLNames(t *testing.T) {
+	t.Parallel()
+	const odd = "service:a \"<&'>\n\t\ré"
+	text := (&Status{Nodes: []Node{{ID: 1, Name: odd}}, Services: []Service{{Name: odd, State: StateStarted, Owner: 1}}}).XML(View{})
+	var got struct {
+		Nodes []struct {
+			Name string `xml:"name,attr"`
+		} `xml:"nodes>node"`
+		Groups []struct {
+			Name  string `xml:"name,attr"`
+			Owner string `xml:"owner,attr"`
+		} `xml:"groups>group"`
+	}
+	if err := xml.Unmarshal([]byte(text), &got); err != nil || len(got.Nodes) != 1 || len(got.Groups) != 1 {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	if diff := cmp.Diff([]string{odd, odd, odd}, []string{got.Nodes[0].Name, got.Groups[0].Name, got.Groups[0].Owner}); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
