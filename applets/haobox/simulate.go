@@ -137,6 +137,10 @@ func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
 	if err := cfg.Check(); err != nil {
 		return cfg, fail("haobox simulate: %s: %v", file, err)
 	}
+	report := clusterconf.Validate(doc, clusterconf.Options{Rules: cfg.Rules})
+	if i := slices.IndexFunc(report.Issues, func(i clusterconf.Issue) bool { return i.Class != clusterconf.Warning }); i >= 0 {
+		fmt.Fprintf(t.env.Stderr, "haobox simulate: the daemons would refuse this file: %v (ccs_config_validate prints all faults)\n", report.Issues[i])
+	}
 	return cfg, nil
 }
 

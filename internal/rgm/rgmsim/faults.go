@@ -578,11 +578,27 @@ func (w *world) judge() {
 		case x.State == rgm.Started && s.node == x.Owner:
 		case x.State == rgm.Started:
 			w.violation("runs again", "%s is called started on %s, but does not run there", x.Name, x.OwnerName)
-		case s.depend != "" && w.notRunning(st, s.depend):
+		case s.depend != "" && w.notRunning(st, s.depend), !w.room(st, s):
 		default:
 			w.violation("runs again", "%s is %s %v after the faults ended", x.Name, x.StateText, w.cfg.Settle)
 		}
 	}
+}
+
+// room: some node may run a service that does not run. Exclusive ones take a node
+// for themselves; with central processing they also get that of a weaker one,
+// which has a larger number.
+func (w *world) room(st *rgm.Status, s *service) bool {
+	return slices.ContainsFunc(w.hosts, func(h *host) bool {
+		return s.allows(h.id) && !slices.ContainsFunc(st.Services, func(x rgm.ServiceStatus) bool {
+			o := w.service(x.Name)
+			if o == nil || o == s || x.State != rgm.Started || x.Owner != h.id {
+				return false
+			}
+			weaker := w.cfg.Conf.RM.CentralProcessing && o.exclusive > s.exclusive
+			return s.exclusive > 0 && !weaker || s.exclusive == 0 && o.exclusive > 0
+		})
+	})
 }
 
 func (w *world) notRunning(st *rgm.Status, name string) bool {

@@ -142,6 +142,7 @@ type service struct {
 	domain    *restree.Domain
 	autostart bool
 	depend    string
+	exclusive int // 0 for not
 	policy    string
 	maybe     map[cluster.NodeID]bool // where it may run, as far as anybody can know
 
@@ -340,14 +341,27 @@ func (w *world) learn(c *clusterconf.Config) {
 				}
 			}
 		})
+		s.domain = nil
 		if v, ok := n.Value("domain"); ok {
 			s.domain = set.Domain(v)
 		}
 		a, ok := n.Value("autostart")
 		s.autostart = !ok || a != "0" && a != "no"
-		s.depend, _ = n.Value("depend")
+		if s.depend, _ = n.Value("depend"); s.depend != "" && !strings.Contains(s.depend, ":") {
+			s.depend = "service:" + s.depend
+		}
+		x, _ := n.Value("exclusive")
+		if s.exclusive = max(restree.Atoi(x), 0); strings.EqualFold(x, "yes") {
+			s.exclusive = 1
+		}
 		s.policy, _ = n.Value("recovery")
 	}
+}
+
+// allows: the failover domain does not keep it from a node.
+func (s *service) allows(id cluster.NodeID) bool {
+	return s.domain == nil || !s.domain.Restricted ||
+		slices.ContainsFunc(s.domain.Nodes, func(n restree.DomainNode) bool { return cluster.NodeID(n.ID) == id })
 }
 
 func (w *world) service(name string) *service {
@@ -758,10 +772,8 @@ func (w *world) checkStart(p *proc, s *service) {
 	if !p.quorate {
 		w.violation("without quorum", "%s is started on %s", s.name, h.name)
 	}
-	if d := s.domain; d != nil && d.Restricted {
-		if !slices.ContainsFunc(d.Nodes, func(n restree.DomainNode) bool { return cluster.NodeID(n.ID) == h.id }) {
-			w.violation("restricted domain", "%s is started on %s", s.name, h.name)
-		}
+	if !s.allows(h.id) {
+		w.violation("restricted domain", "%s is started on %s", s.name, h.name)
 	}
 	// With two_node both sides of a split go on. A pause below the limit can not
 	// be noticed; the simulated engine leaves a node out at once when another

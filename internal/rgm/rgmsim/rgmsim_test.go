@@ -13,8 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/haobox/haobox/internal/cluster"
 	"github.com/haobox/haobox/internal/clusterconf"
 	"github.com/haobox/haobox/internal/restree"
+	"github.com/haobox/haobox/internal/rgm"
 )
 
 var (
@@ -376,5 +378,56 @@ func TestDisk_LeftOut(t *testing.T) {
 				t.Errorf("it is played: %+v", r.Disk)
 			}
 		})
+	}
+}
+
+// TestRunsAgain: a service for which no node is left, by the rules of its own
+// configuration, breaks no rule of ours when it does not run.
+func TestRunsAgain(t *testing.T) {
+	t.Parallel()
+	script := func(name, attrs string) string {
+		return fmt.Sprintf(`<service name="%[1]s" %[2]s><script name="%[1]s" file="/%[1]s"/></service>`, name, attrs)
+	}
+	alone := func(n int) string { return script(fmt.Sprint("x", n), fmt.Sprintf(`exclusive="%d"`, n)) }
+	for _, tc := range []struct{ name, attrs, rm string }{
+		{"more exclusive services than nodes", "", alone(1) + alone(2) + alone(3)},
+		{"the same, centrally", `central_processing="1"`, alone(1) + alone(2) + alone(3)},
+		{"a domain without nodes", "", `<failoverdomains><failoverdomain name="d" restricted="1"/></failoverdomains>` + script("s", `domain="d"`)},
+		{"a dependency without its type", "", script("s", `depend="off"`) + script("off", `autostart="0"`)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			conf := decode(t, `<cluster name="c" config_version="1"><cman two_node="1" expected_votes="1"/><clusternodes><clusternode name="a" nodeid="1"/>
+<clusternode name="b" nodeid="2"/></clusternodes><rm `+tc.attrs+`>`+tc.rm+`</rm></cluster>`)
+			for seed := range uint64(3) {
+				if r := Run(Config{Conf: conf, Rules: restree.Builtin(), Seed: seed, Faults: 10 * time.Minute, Every: time.Minute, Calm: true}); len(r.Violations) > 0 || r.Failure != "" {
+					t.Errorf("seed %d: %v %s", seed, r.Violations, r.Failure)
+				}
+			}
+		})
+	}
+	// Where there is room, it is found.
+	w := &world{cfg: Config{Conf: &clusterconf.Config{}}, hosts: []*host{{id: 1}, {id: 2}},
+		services: []*service{{name: "plain"}, {name: "strong", exclusive: 1}, {name: "weak", exclusive: 2},
+			{name: "bound", domain: &restree.Domain{Restricted: true, Nodes: []restree.DomainNode{{ID: 2}}}}}}
+	for _, tc := range []struct {
+		name    string
+		central bool
+		runs    [2]string // on node 1 and 2
+		want    bool
+	}{
+		{"plain", false, [2]string{"strong", ""}, true}, {"plain", false, [2]string{"strong", "weak"}, false}, {"plain", true, [2]string{"strong", "weak"}, false},
+		{"plain", false, [2]string{"bound", "strong"}, true}, {"strong", false, [2]string{"plain", "weak"}, false}, {"strong", true, [2]string{"plain", "weak"}, true},
+		{"weak", true, [2]string{"plain", "strong"}, false}, {"weak", false, [2]string{"plain", ""}, true},
+		{"bound", false, [2]string{"", "plain"}, true}, {"bound", false, [2]string{"", "strong"}, false},
+	} {
+		w.cfg.Conf.RM.CentralProcessing = tc.central
+		st := &rgm.Status{}
+		for i, name := range tc.runs {
+			st.Services = append(st.Services, rgm.ServiceStatus{Name: name, State: rgm.Started, Owner: cluster.NodeID(i + 1)})
+		}
+		if got := w.room(st, w.service(tc.name)); got != tc.want {
+			t.Errorf("room for %s, central %v, beside %q: %v", tc.name, tc.central, tc.runs, got)
+		}
 	}
 }
