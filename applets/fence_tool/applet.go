@@ -128,6 +128,15 @@ func (t *tool) die(format string, args ...any) error {
 	return applet.Exitf(exitError, "%s: %s", t.name, fmt.Sprintf(format, args...))
 }
 
+// cannot is an error about somebody who does not answer: that it needs root is
+// said, other reasons are not.
+func (t *tool) cannot(what string, err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, cluster.ErrDenied) {
+		return t.die("%s: permission denied, only root may", what)
+	}
+	return t.die("%s", what)
+}
+
 // say is a line on standard error while waiting.
 func (t *tool) say(format string, args ...any) {
 	fmt.Fprintf(t.env.Stderr, "%s: %s\n", t.name, fmt.Sprintf(format, args...))
@@ -187,7 +196,7 @@ func (t *tool) dump() error {
 		return err
 	})
 	if err != nil {
-		return t.die("dump: can't communicate with fenced")
+		return t.cannot("dump: can't communicate with fenced", err)
 	}
 	return nil
 }
@@ -209,13 +218,15 @@ func (t *tool) running() error {
 // join waits for what was asked for, and joins.
 func (t *tool) join() error {
 	var e cluster.Engine
+	var err error
 	if !t.until(t.connect, "retrying cman connection", func() bool {
-		conf, _ := daemon.RunningConfig(t.env) // for the embedded engine
-		var err error
-		e, err = daemon.Observe(t.ctx, t.env, conf, corosync.Config{Limit: callLimit})
+		conf, why := daemon.RunningConfig(t.env) // for the embedded engine
+		if e, err = daemon.Observe(t.ctx, t.env, conf, corosync.Config{Limit: callLimit}); err != nil {
+			err = errors.Join(err, why)
+		}
 		return err == nil
 	}) {
-		return t.die("can't connect to cman")
+		return t.cannot("can't connect to cman", err)
 	}
 	defer e.Close()
 	if t.quorum != 0 && !t.until(t.quorum, "delaying for quorum", func() bool {
@@ -243,7 +254,7 @@ func (t *tool) join() error {
 		return err
 	}
 	if err := t.fenced().Do(t.ctx, "POST", "/v1/join", nil, nil); err != nil {
-		return t.die("join: can't communicate with fenced")
+		return t.cannot("join: can't communicate with fenced", err)
 	}
 	t.wait("join", true)
 	return nil
@@ -274,7 +285,7 @@ func (t *tool) leave() error {
 		t.say("%v", refused)
 		return t.die("cannot leave due to active systems")
 	case err != nil:
-		return t.die("leave: can't communicate with fenced")
+		return t.cannot("leave: can't communicate with fenced", err)
 	}
 	t.wait("leave", false)
 	return nil

@@ -266,6 +266,18 @@ func crashAndFreeze(t *testing.T, l *lab) {
 		t.Errorf("fence_check on node 2: %v: %s", err, out)
 	}
 
+	// Who is not root is told so.
+	for _, c := range []struct{ command, want string }{
+		{"dump", "fence_tool: dump: can't communicate with fenced: permission denied, only root may\n"},
+		{"leave", "fence_tool: leave: can't communicate with fenced: permission denied, only root may\n"},
+		{"join", "fence_tool: can't connect to cman: permission denied, only root may\n"},
+	} {
+		out, err := l.command(l.Nodes[0], "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", l.bin, "fence_tool", c.command).CombinedOutput()
+		if err == nil || string(out) != c.want {
+			t.Errorf("fence_tool %s as nobody: %v: %s", c.command, err, out)
+		}
+	}
+
 	// A crash: the node's daemons are gone. The lowest survivor fences it.
 	syscall.Kill(l.fencedPID(3), syscall.SIGKILL)
 	l.Nodes[2].Signal(syscall.SIGKILL)

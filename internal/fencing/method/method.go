@@ -42,6 +42,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -603,7 +604,8 @@ func (r *Run) finish(ok bool) []Action {
 	return []Action{r.done}
 }
 
-// hide lists the secrets among arguments.
+// hide lists the secrets among arguments, the longest first: one may be the
+// beginning of another.
 func hide(lists ...[]clusterconf.Arg) (out []string) {
 	for _, l := range lists {
 		for _, a := range l {
@@ -612,6 +614,7 @@ func hide(lists ...[]clusterconf.Arg) (out []string) {
 			}
 		}
 	}
+	slices.SortStableFunc(out, func(a, b string) int { return len(b) - len(a) })
 	return out
 }
 
