@@ -883,7 +883,9 @@ func TestReal_NFSClient(t *testing.T) {
 func nfsRoom(t *testing.T) {
 	t.Helper()
 	room(t)
-	private(t, "/var/lib/nfs", "/run/rpcbind", "/srv/state")
+	// All of /run: the lock of a machine's own rpcbind is beside its folder.
+	private(t, "/var/lib/nfs", "/run", "/srv/state")
+	private(t, "/run/rpcbind")
 	for _, d := range []string{"sm", "sm.bak", "v4recovery"} {
 		if err := os.Mkdir("/var/lib/nfs/"+d, 0o755); err != nil {
 			t.Fatal(err)
