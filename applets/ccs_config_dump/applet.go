@@ -60,7 +60,7 @@ func dump(env platform.Env, running bool) error {
 	if running {
 		file = clusterconf.RunningPath
 	}
-	text, err := env.FS.ReadFile(file)
+	text, err := clusterconf.Read(env.FS, file)
 	if err != nil {
 		return applet.Exitf(exitError, "%s: read the configuration: %v", name, err)
 	}

@@ -150,7 +150,7 @@ func (t *tool) load(c *cli.Context) (*xmldoc.Document, error) {
 		file = clusterconf.RunningPath
 	}
 	t.say(c, "Reading "+file)
-	text, err := t.env.FS.ReadFile(file)
+	text, err := clusterconf.Read(t.env.FS, file)
 	if err != nil {
 		return nil, applet.Exitf(exitError, "Unable to get the configuration: %v", err)
 	}

@@ -120,7 +120,7 @@ func (t *tool) input(c *cli.Context) (*xmldoc.Document, error) {
 	if file == "" {
 		file = t.defaultFile()
 	}
-	text, err := t.env.FS.ReadFile(file)
+	text, err := clusterconf.Read(t.env.FS, file)
 	if err != nil {
 		return nil, applet.Exitf(exitFailed, "ccs_tool: read the configuration: %v", err)
 	}
@@ -173,15 +173,18 @@ func (t *tool) output(c *cli.Context, doc *xmldoc.Document) error {
 		return err
 	}
 	mode := newFileMode
-	if old, err := t.env.FS.ReadFile(out); err == nil {
-		if info, err := t.env.FS.Stat(out); err == nil {
-			mode = info.Mode().Perm()
-		}
+	target := clusterconf.Target(t.env.FS, out)
+	info, err := t.env.FS.Stat(target)
+	if err == nil && !info.Mode().IsRegular() {
+		return applet.Exitf(exitFailed, "ccs_tool: write the configuration: %s is no file; use -o - for standard output", out)
+	}
+	if old, err := t.env.FS.ReadFile(target); err == nil {
+		mode = info.Mode().Perm()
 		if err := t.env.FS.WriteFile(out+".old", old, mode); err != nil {
 			return applet.Exitf(exitFailed, "ccs_tool: keep the previous file: %v", err)
 		}
 	}
-	if err := t.env.FS.WriteFile(out, doc.Bytes(), mode); err != nil {
+	if err := t.env.FS.WriteFile(target, doc.Bytes(), mode); err != nil {
 		return applet.Exitf(exitFailed, "ccs_tool: write the configuration: %v", err)
 	}
 	return nil
@@ -192,7 +195,7 @@ func (t *tool) query(c *cli.Context) error {
 	if c.NArg() != 1 {
 		return applet.Exitf(exitFailed, "usage: ccs_tool query [-n] XPATH")
 	}
-	text, err := t.env.FS.ReadFile(t.defaultFile())
+	text, err := clusterconf.Read(t.env.FS, t.defaultFile())
 	if err != nil {
 		return applet.Exitf(exitFailed, "Unable to connect to ccs: %v", err)
 	}

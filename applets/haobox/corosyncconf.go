@@ -36,7 +36,7 @@ func (t tool) runCorosyncConf(check bool, file string) error {
 	if file == "" {
 		file = clusterconf.File(t.env.Getenv)
 	}
-	b, err := t.env.FS.ReadFile(file)
+	b, err := clusterconf.Read(t.env.FS, file)
 	if err != nil {
 		return fail("haobox: read the configuration: %v", err)
 	}

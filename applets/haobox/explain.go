@@ -37,7 +37,7 @@ func (t tool) explain() *cli.Command {
 			if !ok {
 				return applet.Exitf(exitUsage, "haobox explain: unknown format '%s'; there are text, json and svg", c.String("format"))
 			}
-			text, err := t.env.FS.ReadFile(file)
+			text, err := clusterconf.Read(t.env.FS, file)
 			if err != nil {
 				return fail("haobox explain: read the configuration: %v", err)
 			}

@@ -32,7 +32,7 @@ func (t tool) export() *cli.Command {
 			if file == "" {
 				file = clusterconf.File(t.env.Getenv)
 			}
-			b, err := t.env.FS.ReadFile(file)
+			b, err := clusterconf.Read(t.env.FS, file)
 			if err != nil {
 				return fail("haobox export: %v", err)
 			}

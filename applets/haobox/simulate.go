@@ -123,7 +123,7 @@ func (t tool) simulated(c *cli.Context) (rgmsim.Config, error) {
 	if c.NArg() == 1 {
 		file = c.Args().First()
 	}
-	text, err := t.env.FS.ReadFile(file)
+	text, err := clusterconf.Read(t.env.FS, file)
 	if err != nil {
 		return rgmsim.Config{}, fail("haobox simulate: read the configuration: %v", err)
 	}
