@@ -437,15 +437,16 @@ func (c *Core) logf(l Level, format string, args ...any) { c.do(Log{l, fmt.Sprin
 
 // What faults are of: the blocks of the nodes from 1, all of them at once, the
 // writing of this node's, and of notices, cycles that take too long, calls that
-// hang, and what the others say of theirs.
+// hang, what the others say of theirs, and members without the daemon.
 const (
 	faultOfAll    = 0
 	faultOfWrite  = MaxNodes + 1
 	faultOfNotice = MaxNodes + 2
 	faultOfCycle  = MaxNodes + 3
 	faultOfCall   = MaxNodes + 4
-	faultOfPeer   = MaxNodes + 4 // and its id
-	faultsOf      = faultOfPeer + MaxNodes + 1
+	faultOfPeer   = MaxNodes + 4           // and its id
+	faultOfAbsent = faultOfPeer + MaxNodes // and its id
+	faultsOf      = faultOfAbsent + MaxNodes + 1
 )
 
 // faultFirst is when a fault that lasts is in the log again, and how long it has
@@ -1121,8 +1122,25 @@ func (c *Core) elect(now Time) {
 	if c.state == StateMaster {
 		c.mask = c.online & c.members.With(me)
 		c.mask = c.mask.With(me)
+		c.absent(now)
 	} else {
 		c.mask = 0
+	}
+}
+
+// absent names the members of the cluster that do not use the disk: they have
+// quorum only with the votes of nodes.
+func (c *Core) absent(now Time) {
+	for _, id := range c.members.IDs() {
+		if id == c.cfg.Node || id > MaxNodes {
+			continue
+		}
+		if s := &c.slots[id]; s.up() || s.disk >= StateInitializing && s.misses <= c.cfg.TKO {
+			continue
+		}
+		if again, due := c.due(now, faultOfAbsent+id, "absent"); due {
+			c.logf(Info, "node %d is up but not running qdiskd%s", id, again)
+		}
 	}
 }
 

@@ -802,6 +802,30 @@ func TestDisk_SlowIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// TestMaster_NamesMembersWithoutTheDaemon: in the log as faults are; nodes that
+// start, and nodes outside of the cluster, are not meant.
+func TestMaster_NamesMembersWithoutTheDaemon(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, config(1))
+	b.tell(Members{Ring: Ring{1, 8}, Nodes: MaskOf(1, 2)})
+	b.master()
+	b.other(4, StateInitializing, nil)
+	b.tell(Members{Ring: Ring{1, 12}, Nodes: MaskOf(1, 2, 4)})
+	b.cycles(70)
+	delete(b.beats, 4)
+	b.cycles(10)
+	var got []string
+	for _, l := range b.log {
+		if strings.Contains(l, "not running") {
+			got = append(got, l)
+		}
+	}
+	want := []string{"node 2 is up but not running qdiskd", "node 2 is up but not running qdiskd (for 60 seconds)", "node 4 is up but not running qdiskd"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestDisk_TornBlock counts as a missed heartbeat of its node, and costs nobody
 // else anything; a sector that cannot be read costs this node its vote.
 func TestDisk_TornBlock(t *testing.T) {
