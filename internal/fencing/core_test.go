@@ -252,6 +252,9 @@ func TestCore_Retries(t *testing.T) {
 			t.Fatalf("%d attempts, want %d", len(f), n)
 		}
 		s.fail()
+		if in := s.core.Info(); in.VictimNow != 2 {
+			t.Fatalf("between attempts: victim now %d", in.VictimNow)
+		}
 		failed := s.now
 		for ticks := 0; len(s.fences()) == n; ticks++ {
 			if ticks > 100 || s.core.Next().IsZero() {

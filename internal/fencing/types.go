@@ -286,13 +286,15 @@ func (w WaitState) String() string {
 type Info struct {
 	// Joined says that this node is in the domain, Complete that it has been
 	// through a whole change: see StateMember.
-	Joined    bool             `json:"joined"`
-	Complete  bool             `json:"complete"`
-	Members   []cluster.NodeID `json:"members"`
-	Victims   []cluster.NodeID `json:"victims"`
-	VictimNow cluster.NodeID   `json:"victim_now"`
-	Master    cluster.NodeID   `json:"master"`
-	Wait      WaitState        `json:"wait"`
+	Joined   bool             `json:"joined"`
+	Complete bool             `json:"complete"`
+	Members  []cluster.NodeID `json:"members"`
+	Victims  []cluster.NodeID `json:"victims"`
+	// VictimNow is the victim of the attempt that runs; between attempts, one
+	// of those that are tried again.
+	VictimNow cluster.NodeID `json:"victim_now"`
+	Master    cluster.NodeID `json:"master"`
+	Wait      WaitState      `json:"wait"`
 	// Current says that this node knows the state of the domain; Stale that the
 	// cluster went on without it, and it must be started anew.
 	Current bool `json:"current"`

@@ -20,9 +20,11 @@ func (c *Core) Info() Info {
 	for _, v := range c.st.victims {
 		in.Victims = append(in.Victims, v.node)
 	}
-	for _, j := range c.jobs {
-		if j.running && in.VictimNow == 0 {
-			in.VictimNow = j.node
+	for _, running := range []bool{true, false} {
+		for _, j := range c.jobs {
+			if in.VictimNow == 0 && j.running == running && j.attempt > 0 && j.done == nil {
+				in.VictimNow = j.node
+			}
 		}
 	}
 	for _, id := range c.known() {
