@@ -39,6 +39,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -93,11 +94,11 @@ type Daemon struct {
 	*Log
 	Loop *Loop
 
-	cfg      Config
-	mux      *http.ServeMux
-	ready    func()
-	notified sync.Once
-	stop     context.CancelFunc
+	cfg     Config
+	mux     *http.ServeMux
+	ready   func()
+	working atomic.Bool // Ready was called
+	stop    context.CancelFunc
 
 	mu       sync.Mutex
 	conf     *clusterconf.Config
@@ -239,9 +240,15 @@ func (d *Daemon) signals(ctx context.Context, c <-chan os.Signal) {
 			switch {
 			case s == syscall.SIGHUP:
 				d.Log.Reopen()
-				_, _ = sd.SdNotify(false, sd.SdNotifyReloading)
+				// READY=1 ends the reload, but would end the start as well.
+				working := d.working.Load()
+				if working {
+					_, _ = sd.SdNotify(false, sd.SdNotifyReloading)
+				}
 				_ = d.Reload() // which logs what is wrong
-				_, _ = sd.SdNotify(false, sd.SdNotifyReady)
+				if working {
+					_, _ = sd.SdNotify(false, sd.SdNotifyReady)
+				}
 			case f != nil:
 				d.Loop.Post(func() { f(s) })
 			default:
@@ -255,10 +262,10 @@ func (d *Daemon) signals(ctx context.Context, c <-chan os.Signal) {
 // a working member. status is shown by systemctl status. Later calls change
 // the status.
 func (d *Daemon) Ready(status string) {
-	d.notified.Do(func() {
+	if !d.working.Swap(true) {
 		_, _ = sd.SdNotify(false, sd.SdNotifyReady)
 		d.ready()
-	})
+	}
 	d.Status(status)
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -393,3 +394,48 @@ func TestClient_Lines(t *testing.T) {
 
 // rootFS moves the root folder of env.
 func rootFS(env *platformtest.Env, root string) { env.Root, env.Env.FS = root, host.NewFS(root) }
+
+// TestRun_HangupBeforeReady: systemd is not told that a start is over because
+// somebody sent SIGHUP meanwhile. Not parallel: the socket's name is in the
+// environment.
+func TestRun_HangupBeforeReady(t *testing.T) {
+	name := filepath.Join(platformtest.ShortDir(t), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	t.Setenv("NOTIFY_SOCKET", name)
+	env := newEnv(t, 1, "")
+	reloaded := make(chan struct{}, 1)
+	var daemon *Daemon
+	signals, _ := launch(t, env, Config{}, func(_ context.Context, d *Daemon) error {
+		d.OnReload(func(*clusterconf.Config) { reloaded <- struct{}{} })
+		daemon = d
+		return nil
+	})
+	hangup := func(version int) {
+		write(t, env, version, "")
+		signals <- syscall.SIGHUP
+		<-reloaded
+	}
+	hangup(2)
+	daemon.Status("waits")
+	daemon.Ready("works")
+	hangup(3)
+	var got []string
+	for len(got) < 5 {
+		b := make([]byte, 100)
+		if err := systemd.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := systemd.Read(b)
+		if err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+		got = append(got, string(b[:n]))
+	}
+	if diff := cmp.Diff([]string{"STATUS=waits", "READY=1", "STATUS=works", "RELOADING=1", "READY=1"}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
