@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/haobox/haobox/internal/quorumdisk"
 	"github.com/haobox/haobox/platform/blockdev"
@@ -29,6 +30,9 @@ const (
 func (c command) create(ctx context.Context) error {
 	if len(c.label) > quorumdisk.MaxLabel {
 		return failed("the label has %d characters: use at most %d (the original cut it, and then no configuration matched)", len(c.label), quorumdisk.MaxLabel)
+	}
+	if strings.ContainsFunc(c.label, unicode.IsControl) {
+		return failed("the label %q has control characters: lists of disks would not show it as it is; use letters, digits and signs", c.label)
 	}
 	path := c.env.FS.Path(c.device)
 	var unknown error
