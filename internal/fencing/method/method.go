@@ -397,11 +397,17 @@ func (r *Run) fault(d clusterconf.Device) fencing.Code {
 	switch {
 	case fd == nil, fd.Agent == "":
 		return fencing.CodeConfigAgent
-	case len(text(d, *fd, r.victim, "")) > clusterconf.MaxFenceArgs:
+	case len(text(d, *fd, r.victim, "")) > clusterconf.MaxFenceArgs,
+		broken(r.victim), slices.ContainsFunc(d.Args, brokenArg), slices.ContainsFunc(fd.Args, brokenArg):
 		return fencing.CodeConfigArgs
 	}
 	return 0
 }
+
+// broken says that an agent would take a part of s for another argument.
+func broken(s string) bool { return strings.ContainsAny(s, "\r\n") }
+
+func brokenArg(a clusterconf.Arg) bool { return broken(a.Value) }
 
 // text is what the agent reads: clusterconf.FenceArgs without what is ours. An
 // action given here takes the place of the configured ones, in the device's and
