@@ -39,8 +39,9 @@ type local struct {
 	report    command
 	message   doneMsg
 	reportOut bool
-	// failed: a check failed, and the state does not show it yet.
-	failed bool
+	// failed: a check failed, and the state does not show it yet. failedAt is when.
+	failed   bool
+	failedAt time.Time
 	// update is the node of a new configuration that waits.
 	update *restree.Node
 	// initDone: it was stopped once, checked is when the last check began.
@@ -365,7 +366,7 @@ func (c *Core) hardDown(why string) {
 
 // failure tells the cluster that a check failed.
 func (c *Core) failure(l *local) {
-	l.failed = true
+	l.failed, l.failedAt = true, c.now
 	c.report(l, cmdFail, l.epoch, false, 0)
 }
 
@@ -623,6 +624,7 @@ func (c *Core) workOn(l *local) {
 		switch {
 		case !c.wanted(l, r):
 			l.report, l.failed = 0, false
+		case l.report == cmdFail && c.waitsForLookers(l, r):
 		case !l.reportOut:
 			l.reportOut = true
 			c.command("", l.message.encode(l.report, unix(c.now)))

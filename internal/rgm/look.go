@@ -64,6 +64,25 @@ func (c *Core) cannotLook(r *record) (out []cluster.NodeID) {
 	return out
 }
 
+// JoinLimit is how long the failure of a guest waits for rgmanagers that are
+// about to join. They join within a second or two; one that has to stop
+// services first may take longer than anybody wants to wait.
+const JoinLimit = 10 * time.Second
+
+// waitsForLookers: a guest that is not well on its owner may have been moved, to
+// a node whose rgmanager can be asked as soon as it has joined: after a pause of
+// several nodes each of them joins anew.
+func (c *Core) waitsForLookers(l *local, r *record) bool {
+	end := l.failedAt.Add(JoinLimit)
+	if !c.now.Before(end) || !c.st.pol(r).Migratory || !slices.ContainsFunc(c.st.nodes, func(n *node) bool { return n.Member && !n.Joined }) {
+		return false
+	}
+	if end.Before(c.dueAt) {
+		c.dueAt = end
+	}
+	return true
+}
+
 // applyLooked takes what a member found.
 func (s *state) applyLooked(m doneMsg) {
 	r, n := s.records[m.service], s.node(s.from.Node)
