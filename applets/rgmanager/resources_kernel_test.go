@@ -119,7 +119,7 @@ func TestResources(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		// Within a second of the stop the address is not asked for before the
-		// start; what looks behind it finds the stranger then, and the next check
+		// start; what looks behind it finds the stranger then, and rgmanager
 		// that the address is gone.
 		if a := n1.ask("enable", "service:data", 0); a.Code != -1 && a.Code != 0 {
 			t.Errorf("enable: %+v", a)

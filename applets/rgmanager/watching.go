@@ -142,10 +142,24 @@ func (x *watching) follow(service string) {
 			}
 		}
 		x.set(key, []watch.Target{t})
+		if t.Kind == watch.Address {
+			x.checkOnce(key)
+		}
 	}
 	for _, after := range scans() {
 		x.scanAfter(after)
 	}
+}
+
+// checkOnce checks what is watched from now on: the late part of ip's question
+// to the network may have given the address up before.
+func (x *watching) checkOnce(key string) {
+	service, resource, _ := strings.Cut(key, "\n")
+	x.s.d.Loop.Post(func() {
+		if x.byKey[key] == service {
+			x.s.step(rgm.Check{Service: service, Resource: resource})
+		}
+	})
 }
 
 func (x *watching) set(key string, t []watch.Target) {
