@@ -39,11 +39,26 @@ func (s *state) look(r *record, target cluster.NodeID) bool {
 		but = r.Owner
 	}
 	who := s.lookers(r, but)
-	if r.Looked || len(who) == 0 {
+	var doubt []cluster.NodeID
+	if target == 0 && s.pol(r).Migratory {
+		// What is missed here may be where nobody can look now: lookGone waits
+		// for these.
+		for _, n := range s.nodes {
+			if !n.Member && !n.Safe && n.Gone == cluster.Failed {
+				doubt = append(doubt, n.ID)
+			}
+		}
+	}
+	if r.Looked || len(who)+len(doubt) == 0 {
 		r.Looked = false
 		return false
 	}
-	r.Look, r.LookFor = who, target
+	if len(doubt) > 0 {
+		s.log(r.Owner, LevelNotice, r, "Service %s waits until %s is known to be off, where it may run", r.Name, s.names(doubt))
+		s.decide(Decision{Service: r.Name, From: r.State, To: r.State, Why: "it may run on " + s.names(doubt) + ", and waits until that is known to be off"})
+	}
+	r.Look, r.LookFor = append(who, doubt...), target
+	slices.Sort(r.Look)
 	s.give(r, taskLook)
 	return true
 }

@@ -185,17 +185,26 @@ func (p *planner) lose(n *node) {
 func (p *planner) finish() {
 	for range planSteps {
 		var next *record
+		var looker *node
 		for _, r := range p.st.ordered() {
-			if r.Task != noTask && !p.st.ownerLost(r) {
-				next = r
-				break
+			if r.Task == noTask || p.st.ownerLost(r) {
+				continue
 			}
+			if r.Task == taskLook {
+				i := slices.IndexFunc(r.Look, func(id cluster.NodeID) bool { return p.st.node(id).alive() })
+				if i < 0 {
+					continue // it waits for nodes that failed
+				}
+				looker = p.st.node(r.Look[i])
+			}
+			next = r
+			break
 		}
 		if next == nil || p.err != nil {
 			return
 		}
 		if next.Task == taskLook {
-			p.send(p.st.node(next.Look[0]), doneMsg{service: next.Name, epoch: next.Epoch}.encode(cmdLooked, p.now))
+			p.send(looker, doneMsg{service: next.Name, epoch: next.Epoch}.encode(cmdLooked, p.now))
 			continue
 		}
 		p.send(p.st.node(next.Owner), doneMsg{service: next.Name, epoch: next.Epoch, ok: true}.encode(cmdDone, p.now))
