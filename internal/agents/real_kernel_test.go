@@ -710,7 +710,7 @@ func TestReal_MySQL(t *testing.T) {
 	sh(t, "mysql_install_db", "--user=mysql", "--datadir=/var/lib/mysql")
 	put(t, "/tmp/room/my.cnf", "[mysqld]\ndatadir=/var/lib/mysql\nsocket=/run/mysqld/mysqld.sock\n[mysqld_safe]\nlog-error=/var/lib/mysql/err.log\n")
 	l := &life{
-		resource: resource{t: t, agent: MySQL(proc.Kill, netprobe.Client{}), params: []string{"config_file=/tmp/room/my.cnf", "startup_wait=15"}},
+		resource: resource{t: t, agent: MySQL(proc.Kill, netprobe.Client{}), params: []string{"config_file=/tmp/room/my.cnf", "startup_wait=30"}},
 		pid:      "/run/cluster/mysql/mysql:T.pid", programs: []string{"mariadbd"}, port: 3306, restarted: true,
 		breakIt: broken(t, "/tmp/room/my.cnf", "[mysqld]\nnonsense_variable=1"), option: "mysqld_options",
 	}
@@ -720,8 +720,9 @@ func TestReal_MySQL(t *testing.T) {
 	first := pidOf(t, l.pid)
 	killed(t, first, SIGKILL)
 	until(t, "mysqld_safe has started the server again", func() bool {
-		text, err := os.ReadFile(l.pid)
-		return err == nil && len(text) > 0 && pidOf(t, l.pid) != first && l.run(false, 0, "status") == OK
+		text, err := os.ReadFile(l.pid) // mysqld_safe removes it first
+		pid := strings.TrimSpace(string(text))
+		return err == nil && pid != "" && pid != strconv.Itoa(first) && l.run(false, 0, "status") == OK
 	})
 	l.want(OK, "stop")
 	l.gone()
