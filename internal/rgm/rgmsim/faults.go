@@ -415,12 +415,27 @@ func (w *world) byHand(s *service) {
 	h.migrated(s, to.name)
 	w.quiet = w.sim.Now() + 20*time.Second
 	p := h.proc
-	w.sim.After(w.upTo(2*time.Second), func() {
-		if !p.dead {
+	var check func()
+	check = func() {
+		h.run(func() {
+			if p.dead {
+				return
+			}
 			p.step(rgm.Check{Service: s.name})
-		}
-	})
+			// Checks of what is well are left out, but this may have been broken off.
+			if h.parts[s.name+"/"+s.parts[0]] == down && slices.ContainsFunc(p.core.Status().Services, func(x rgm.ServiceStatus) bool {
+				return x.Name == s.name && x.State == rgm.Started && x.Owner == h.id
+			}) {
+				w.sim.After(missedAgain, check)
+			}
+		})
+	}
+	w.sim.After(w.upTo(2*time.Second), check)
 }
+
+// missedAgain is when a guest that is not where it was is checked again: the
+// interval of vm's status.
+const missedAgain = 30 * time.Second
 
 // failed reports whether some node takes the service for failed.
 func (w *world) failed(s *service) bool {
