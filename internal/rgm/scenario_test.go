@@ -30,6 +30,8 @@ import (
 //	shutdown a [keep]
 //	fail ACTION RESOURCE on NODE [with CODE] | mend
 //	break RESOURCE on NODE          its checks fail until it is started again
+//	slow DURATION RESOURCE on NODE  how long its agents take there
+//	check SERVICE on NODE           a watcher asks for a check
 //	move GUEST NODE                 somebody moves or starts it by hand
 //	ask NODE WORD [SERVICE] [on NODE] [best] [&]   & waits for nothing
 //	update ATTRIBUTES               a new <rm>, up to "end"; then: config NODE...
@@ -47,7 +49,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &play{t: t, broken: map[string]bool{}, fails: map[string]int{}, guest: map[string]string{}, version: 1}
+			p := &play{t: t, broken: map[string]bool{}, fails: map[string]int{}, guest: map[string]string{}, slow: map[string]time.Duration{}, version: 1}
 			p.run(string(text))
 			goldentest.Compare(t, strings.TrimSuffix(file, ".txt")+".golden", p.out.String())
 		})
@@ -69,6 +71,7 @@ type play struct {
 	version int
 	asked   uint64
 	guest   map[string]string // where guests run
+	slow    map[string]time.Duration
 }
 
 // actor is a process of rgmanager.
@@ -207,6 +210,14 @@ func (p *play) do(w []string) {
 		clear(p.fails)
 	case "break":
 		p.broken[w[1]+" "+w[3]] = true
+	case "slow":
+		d, err := time.ParseDuration(w[1])
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.slow[w[2]+" "+w[4]] = d
+	case "check":
+		p.procs[w[3]].step(rgm.Check{Service: w[1]})
 	case "move":
 		p.guest[w[1]] = w[2]
 	case "ask":
@@ -427,7 +438,7 @@ func (a *actor) act(x rgm.Action) {
 			}
 			end()
 		}
-		p.sim.After(50*time.Millisecond, later)
+		p.sim.After(max(50*time.Millisecond, p.slow[id+" "+a.name]), later)
 	case rgm.Log:
 		boot := slices.Contains([]string{"Resource Group Manager Starting", "Loading Service Data", "Initializing Services", "Services Initialized"}, x.Text) ||
 			strings.HasPrefix(x.Text, "I am node")

@@ -114,8 +114,8 @@ func TestSeeds(t *testing.T) {
 	if *allSeeds > 0 {
 		seeds = *allSeeds
 	}
-	// Those that found something, once each: first those of one pause at a time.
-	for i, seed := range []uint64{54486, 64106, 112927, 120090, 123332, 143952, 243703, 255839, 524998} {
+	// Those that found something, once each: the last one with several pauses at a time.
+	for i, seed := range []uint64{54486, 64106, 112927, 120090, 123332, 143952, 524998} {
 		if together(seed) != (i >= 6) {
 			t.Errorf("seed %d is another story than the one that found something", seed)
 		}
